@@ -1,0 +1,20 @@
+# Compile options shared by every target of the project: link svq_options privately.
+add_library(svq_options INTERFACE)
+target_compile_options(svq_options INTERFACE
+  -Wall -Wextra -Wshadow -Wno-unused-parameter
+  # A fused multiply-add changes results between code paths that must agree: kernels ask for it by intrinsic.
+  -ffp-contract=off
+  $<$<BOOL:${SVQ_WERROR}>:-Werror>)
+if(SVQ_SANITIZE)
+  add_compile_options(-fsanitize=${SVQ_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SVQ_SANITIZE})
+endif()
+find_package(Threads REQUIRED)
+
+# Adds a GoogleTest binary NAME from SOURCES, linked to LIBS, run by CTest as one test per TEST case.
+function(svq_add_test name)
+  cmake_parse_arguments(T "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${T_SOURCES})
+  target_link_libraries(${name} PRIVATE svq_options ${T_LIBS} GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
