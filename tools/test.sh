@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs what is needed, builds everything and runs every test: unit tests, the real small model, sanitizers, ARM.
+#   tools/test.sh [--quick]     --quick: the native build and its tests only
+set -euo pipefail
+. "$(dirname "$0")/setup.sh"
+quick=0
+case "${1:-}" in
+  '') ;;
+  --quick) quick=1 ;;
+  -h|--help) sed -n '2,3s/^# \?//p' "$0"; exit 0 ;;
+  *) die "unknown option $1 (see --help)" ;;
+esac
+cd "$SVQ_ROOT"
+passed=0 failed=0 skipped=0
+
+# run_ctest LABEL DIR: runs a build's tests and adds them to the totals.
+run_ctest() {
+  local label=$1 dir=$2 log
+  log=$dir/ctest.log
+  say "$label: tests"
+  ctest --test-dir "$dir" --output-on-failure --timeout 1200 2>&1 | tee "$log" || true
+  local total bad skip
+  total=$(sed -n 's/.*tests failed out of \([0-9]*\).*/\1/p' "$log" | tail -n 1)
+  bad=$(sed -n 's/.*passed, \([0-9]*\) tests failed out of.*/\1/p' "$log" | tail -n 1)
+  skip=$(grep -c '\*\*\*Skipped' "$log" || true)
+  [ -n "$total" ] || { total=1; bad=1; }
+  passed=$((passed + total - bad - skip)) failed=$((failed + bad)) skipped=$((skipped + skip))
+}
+
+install_packages "${SVQ_BUILD_PACKAGES[@]}" "${SVQ_TEST_PACKAGES[@]}"
+
+say "release: build"
+cmake --preset release -DSVQ_WERROR=ON -DSVQ_BUILD_TESTS=ON -DSVQ_BUILD_BENCHMARKS=ON
+cmake --build build/release
+SVQ_TEST_MODEL_GGUF=$(fetch_smollm2 "$SVQ_ROOT/build/model")
+export SVQ_TEST_MODEL_GGUF
+run_ctest release build/release
+
+if [ $quick = 0 ]; then
+  say "address and undefined-behaviour sanitizers: build"
+  cmake --preset asan
+  cmake --build build/asan
+  run_ctest asan build/asan
+
+  say "thread sanitizer: build"
+  cmake --preset tsan
+  cmake --build build/tsan --target svq_runtime_test
+  say "tsan: tests"
+  if ctest --test-dir build/tsan -R svq_runtime_test --output-on-failure --timeout 1200; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+
+  if tools/sysroot-aarch64.sh build/sysroot-aarch64; then
+    say "aarch64 under qemu: build"
+    cmake --preset aarch64
+    cmake --build build/aarch64
+    run_ctest aarch64 build/aarch64
+  else
+    say "aarch64: skipped (this system's package sources have no arm64 packages, or no cross compiler)"
+    skipped=$((skipped + 1))
+  fi
+fi
+
+printf '\n%d passed, %d failed, %d skipped\n' $passed $failed $skipped
+[ $failed = 0 ]
