@@ -1,0 +1,29 @@
+// Rotation of a vector of n = block · factor values, in place.
+//
+// x is viewed as [factor][block]. forward: every row by the Hadamard matrix of size `block` in natural (Sylvester)
+// order divided by sqrt(block); then, for kind 2, y[i][:] = Σ_j mix[i][j] x[j][:] with the orthonormal DCT-II. inverse:
+// the transpose, that is mixᵀ first, then the same Hadamard, which is its own inverse. kind 0 leaves x alone.
+//
+// Order: each value is multiplied by 1/sqrt(block) first, then the butterflies run h = 1, 2, 4, …; there is nothing to
+// fuse, so the Hadamard part is bit-identical on every instruction set. The mix uses the DCT's symmetry
+// (row i is even in j for even i, odd for odd i), which halves its multiplications; its sums are f32.
+//
+// scratch: [n] floats for kind 2; unused otherwise.
+#pragma once
+#include "kernels-neon/kernels.h"
+
+namespace svq::kernels {
+using RotateFn = void(float* x, const Rotation& r, bool inverse, float* scratch);
+namespace scalar {
+RotateFn rotate;
+}
+namespace sse {
+RotateFn rotate;
+}
+namespace avx2 {
+RotateFn rotate;
+}
+namespace avx512 {
+RotateFn rotate;
+}
+}  // namespace svq::kernels
