@@ -1,0 +1,175 @@
+#include "converter/job/options.h"
+
+#include <sched.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+namespace svq::convert {
+
+namespace {
+
+constexpr const char* kExamples = R"(
+Examples:
+  svqconvert SmolLM2-135M-Instruct.gguf -o smollm2.svq
+      2 bits; calibrated on text sampled from the model itself, so no data set is needed
+  svqconvert ./Qwen3-1.7B -o qwen3.svq --bits 4 --calibration articles.txt
+      a Hugging Face directory, 4 bits, calibrated on the given text
+  svqconvert model.gguf -o model.svq --override 'blocks.*.down=3' --override 'blocks.0.*=4'
+      2 bits, but 3 for the down projections and 4 for the first block
+  svqconvert model.gguf -o model.svq --plan
+      what would be done: sizes, memory and disk space
+  svqconvert model.gguf -o model.svq --bits 16
+      half precision, nothing quantized: the reference to compare with
+
+An interrupted conversion goes on where it stopped when the same command is given again.)";
+
+int available_cpus() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+}
+
+int fail(const std::string& sentence) {
+  std::fprintf(stderr, "svqconvert: %s\n", sentence.c_str());
+  return 2;
+}
+
+bool is_width(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8 || bits == 16; }
+
+}  // namespace
+
+const char* converter_version() { return "svqconvert " SVQ_CONVERTER_VERSION; }
+
+std::optional<int> parse_command_line(int argc, const char* const* argv, Options& o) {
+  CLI::App app{"svqconvert: quantizes a language model into one .svq file", "svqconvert"};
+  app.footer(kExamples);
+  app.set_version_flag("--version", converter_version());
+  app.get_formatter()->column_width(34);
+  const auto widths = CLI::IsMember({2, 3, 4, 8, 16});
+  int embedding_bits = 0, head_bits = 0;
+  std::vector<std::string> overrides;
+
+  app.add_option("SOURCE", o.source, "a .gguf file, or a Hugging Face directory (config.json, *.safetensors)")
+      ->required();
+  app.add_option("-o,--output", o.output, "the .svq file to write")->required();
+
+  auto* what = "Quantization";
+  app.add_option("--bits", o.bits, "bits of the decoder blocks' weights (default 2)")->check(widths)->group(what);
+  app.add_option("--method", o.method, "unisvq, or the baselines gptq and rtn (round to nearest)")
+      ->check(CLI::IsMember({"unisvq", "gptq", "rtn"}))
+      ->group(what);
+  app.add_option("--embedding-bits", embedding_bits, "default 4; 16 with --bits 16")->check(widths)->group(what);
+  app.add_option("--head-bits", head_bits, "default 4; 16 with --bits 16; no effect where the embedding is the head")
+      ->check(widths)
+      ->group(what);
+  app.add_option("--override", overrides,
+                 "PATTERN=BITS, repeatable: a glob on names such as 'blocks.*.down'; the last match wins")
+      ->allow_extra_args(false)
+      ->group(what);
+  app.add_option("--rotation", o.rotation,
+                 "for sizes 2^k·r: mixed (across the odd factor r too), blocks, none (default mixed)")
+      ->check(CLI::IsMember({"mixed", "blocks", "none"}))
+      ->group(what);
+  app.add_option("--lattice", o.lattice, "initial lattice: identity, orthogonal (default identity)")
+      ->check(CLI::IsMember({"identity", "orthogonal"}))
+      ->group(what);
+  app.add_option("--group", o.group, "columns of a lattice group: 4, 8 (default 4)")
+      ->check(CLI::IsMember({4, 8}))
+      ->group(what);
+  app.add_option("--map-columns", o.map_columns, "columns per affine map, 0: one map per matrix (default 0)")
+      ->check(CLI::Range(0, 1 << 24))
+      ->group(what);
+  app.add_option("--descent", o.descent, "coordinate-descent passes (default 4)")
+      ->check(CLI::Range(0, 1000))
+      ->group(what);
+  app.add_option("--damping", o.damping, "of the Hessian, relative to its mean diagonal (default 0.01)")
+      ->check(CLI::Range(0.0, 10.0))
+      ->group(what);
+  app.add_option("--effort", o.effort, "fine-tuning: none (default); fast and full are reserved")
+      ->check(CLI::IsMember({"none", "fast", "full"}))
+      ->group(what);
+
+  what = "Calibration";
+  app.add_option("--calibration", o.calibration, "text file or .jsonl; default: text sampled from the model itself")
+      ->group(what);
+  app.add_option("--calibration-field", o.calibration_fields, "JSONL fields that hold text (default: text)")
+      ->allow_extra_args(false)
+      ->group(what);
+  app.add_option("--calibration-sequences", o.calibration_sequences, "default 32")
+      ->check(CLI::Range(1, 1 << 20))
+      ->group(what);
+  app.add_option("--calibration-length", o.calibration_length, "tokens of a sequence (default 512)")
+      ->check(CLI::Range(2, 1 << 20))
+      ->group(what);
+  app.add_option("--seed", o.seed, "of signs and sampling (default 0)")->group(what);
+
+  what = "Running";
+  app.add_option("--work", o.work,
+                 "directory for the state that an interrupted conversion goes on from; kept (default: OUTPUT.work, "
+                 "removed on success)")
+      ->group(what);
+  app.add_flag("--keep-work", o.keep_work, "do not remove the work directory on success")->group(what);
+  app.add_option("--threads", o.threads, "default: as many as there are CPUs")->check(CLI::Range(1, 1024))->group(what);
+  app.add_option("--device", o.device, "auto, cpu, cuda (default auto)")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->group(what);
+  app.add_flag("--force", o.force, "overwrite the output, and discard the state of a different conversion")
+      ->group(what);
+  app.add_flag("--plan", o.plan_only, "print the plan and stop")->group(what);
+  app.add_flag("--json", o.json, "report as JSON lines on stdout: plan, progress, linear, summary, error")->group(what);
+  app.add_flag("--quiet", o.quiet, "print nothing but errors")->group(what);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // help, version
+    return fail(std::string(error.what()) + " (svqconvert --help lists the options)");
+  }
+  if (o.effort != "none") {
+    return fail("--effort " + o.effort + ": this version has no fine-tuning yet; use --effort none");
+  }
+  if (embedding_bits != 0) o.embedding_bits = embedding_bits;
+  if (head_bits != 0) o.head_bits = head_bits;
+  for (const std::string& text : overrides) {
+    const size_t equals = text.rfind('=');
+    int bits = 0;
+    if (equals == std::string::npos || equals == 0 || !CLI::detail::lexical_cast(text.substr(equals + 1), bits) ||
+        !is_width(bits)) {
+      return fail("--override " + text + ": expected PATTERN=BITS with BITS 2, 3, 4, 8 or 16");
+    }
+    o.overrides.emplace_back(text.substr(0, equals), bits);
+  }
+  if (o.map_columns % o.group != 0) {
+    return fail("--map-columns " + std::to_string(o.map_columns) + ": expected a multiple of --group " +
+                std::to_string(o.group));
+  }
+  if (o.map_columns != 0 && o.method != "unisvq") return fail("--map-columns applies to --method unisvq only");
+  if (o.quiet && o.json) return fail("--quiet and --json exclude each other");
+  if (o.threads == 0) o.threads = available_cpus();
+  return std::nullopt;
+}
+
+nlohmann::ordered_json recipe(const Options& o) {
+  nlohmann::ordered_json j;
+  j["bits"] = o.bits;
+  j["method"] = o.method;
+  j["embedding_bits"] = o.embedding_width();
+  j["head_bits"] = o.head_width();
+  auto overrides = nlohmann::ordered_json::array();
+  for (const auto& [pattern, bits] : o.overrides) overrides.push_back({{"pattern", pattern}, {"bits", bits}});
+  j["overrides"] = overrides;
+  j["rotation"] = o.rotation;
+  j["lattice"] = o.lattice;
+  j["group"] = o.group;
+  j["map_columns"] = o.map_columns;
+  j["descent"] = o.descent;
+  j["damping"] = o.damping;
+  j["calibration_sequences"] = o.calibration_sequences;
+  j["calibration_length"] = o.calibration_length;
+  j["seed"] = o.seed;
+  j["effort"] = o.effort;
+  return j;
+}
+
+}  // namespace svq::convert

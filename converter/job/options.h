@@ -1,0 +1,53 @@
+// The command line of svqconvert.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace svq::convert {
+
+struct Options {
+  std::filesystem::path source, output;
+  int bits = 2;                                        // 2, 3, 4, 8, 16: the linears of the decoder blocks
+  std::string method = "unisvq";                       // "unisvq", "gptq", "rtn"
+  std::optional<int> embedding_bits;                   // default: 4, or 16 with bits = 16
+  std::optional<int> head_bits;                        // the same
+  std::vector<std::pair<std::string, int>> overrides;  // glob on a linear's name, bits; the last match wins
+  std::string rotation = "mixed";                      // "mixed", "blocks", "none"
+  std::string lattice = "identity";                    // "identity", "orthogonal"
+  int group = 4;                                       // d: 4 or 8
+  int map_columns = 0;                                 // columns per affine map; 0: one map
+  int descent = 4;                                     // coordinate-descent passes
+  double damping = 0.01;                               // of the mean diagonal of H
+
+  std::filesystem::path calibration;                    // empty: sampled from the model
+  std::vector<std::string> calibration_fields{"text"};  // JSONL: string fields that are read
+  int calibration_sequences = 32;
+  int calibration_length = 512;  // tokens
+  uint64_t seed = 0;
+
+  std::string effort = "none";
+  std::filesystem::path work;  // empty: OUTPUT.work, removed on success
+  bool keep_work = false;
+  int threads = 0;              // resolved: at least 1
+  std::string device = "auto";  // "auto", "cpu", "cuda"
+  bool plan_only = false, json = false, quiet = false, force = false;
+
+  int embedding_width() const { return embedding_bits.value_or(bits == 16 ? 16 : 4); }
+  int head_width() const { return head_bits.value_or(bits == 16 ? 16 : 4); }
+};
+
+// Fills `options`. Returns an exit status when the program is to end here (help was printed, or a sentence on stderr).
+std::optional<int> parse_command_line(int argc, const char* const* argv, Options& options);
+
+// Every option that the result depends on (not paths, not the number of threads): Provenance.recipe.
+nlohmann::ordered_json recipe(const Options& options);
+
+const char* converter_version();  // "svqconvert 0.1.0"
+
+}  // namespace svq::convert

@@ -1,0 +1,329 @@
+#include "converter/job/reporter.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include <fmt/format.h>
+
+namespace svq::convert {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+void emit(const ordered_json& event) {
+  // Names come from files: what is not UTF-8 is replaced rather than refused.
+  fmt::print("{}\n", event.dump(-1, ' ', false, nlohmann::detail::error_handler_t::replace));
+  std::fflush(stdout);
+}
+
+int terminal_width() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+}
+
+struct PartTotal {
+  uint64_t linears = 0, weights = 0, bytes = 0;
+  int least_bits = 99, most_bits = 0;
+  std::vector<double> errors;
+  void add(int bits) {
+    ++linears;
+    least_bits = std::min(least_bits, bits);
+    most_bits = std::max(most_bits, bits);
+  }
+  std::string bits() const {
+    return least_bits == most_bits ? fmt::format("{}", least_bits) : fmt::format("{}-{}", least_bits, most_bits);
+  }
+};
+
+// In the order of a block, then embedding and head.
+const std::vector<std::string>& part_order() {
+  static const std::vector<std::string> order{"q", "k", "v", "o", "gate", "up", "down", "embedding", "head"};
+  return order;
+}
+
+uint64_t weight_bytes(uint64_t rows, uint64_t columns, int bits) {
+  return bits == 16 ? rows * columns * 2
+                    : (rows + 15) / 16 * 16 * ((columns + 63) / 64 * 64) / 8 * static_cast<uint64_t>(bits);
+}
+
+std::map<std::string, PartTotal> totals(const Plan& plan) {
+  std::map<std::string, PartTotal> parts;
+  for (const auto& group : plan.groups) {
+    for (const auto& l : group.linears) {
+      PartTotal& part = parts[slot_name(l.slot)];
+      part.add(l.bits);
+      part.weights += l.rows * l.columns;
+      part.bytes += weight_bytes(l.rows, l.columns, l.bits);
+    }
+  }
+  return parts;
+}
+
+}  // namespace
+
+std::string format_bytes(uint64_t bytes) {
+  static const char* units[] = {"B", "kB", "MB", "GB", "TB"};
+  double value = static_cast<double>(bytes);
+  int unit = 0;
+  while (value >= 999.5 && unit < 4) {
+    value /= 1000;
+    ++unit;
+  }
+  return unit == 0       ? fmt::format("{} B", bytes)
+         : value < 99.95 ? fmt::format("{:.1f} {}", value, units[unit])
+                         : fmt::format("{:.0f} {}", value, units[unit]);
+}
+
+std::string format_seconds(double seconds) {
+  if (!(seconds < 1e7)) return "–";
+  const auto s = static_cast<uint64_t>(std::llround(std::max(0.0, seconds)));
+  return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+                   : fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+double geometric_mean(const std::vector<double>& values) {
+  double sum = 0;
+  size_t count = 0;
+  for (double value : values) {
+    if (value > 0) {
+      sum += std::log(value);
+      ++count;
+    }
+  }
+  return count ? std::exp(sum / static_cast<double>(count)) : 0;
+}
+
+Reporter::Reporter(const Options& options)
+    : options_(options),
+      mode_(options.json    ? Mode::kJson
+            : options.quiet ? Mode::kQuiet
+                            : Mode::kText),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      started_(std::chrono::steady_clock::now()),
+      last_(started_ - std::chrono::hours(1)) {}
+
+Reporter::~Reporter() { end_progress(); }
+
+void Reporter::plan(const Model& model, const Plan& plan, const std::vector<DiskUse>& disk) {
+  const auto& a = model.architecture();
+  const std::string calibration = describe_calibration(plan, options_, "");
+  const auto parts = totals(plan);
+  if (mode_ == Mode::kJson) {
+    ordered_json j{{"event", "plan"},
+                   {"source", options_.source.string()},
+                   {"output", options_.output.string()},
+                   {"name", model.name()},
+                   {"source_format", model.source_format()},
+                   {"source_bytes", model.source_bytes()},
+                   {"family", a.family},
+                   {"layers", a.n_layers},
+                   {"hidden", a.hidden},
+                   {"intermediate", a.intermediate},
+                   {"heads", a.n_heads},
+                   {"kv_heads", a.n_kv_heads},
+                   {"head_dim", a.head_dim},
+                   {"vocab", a.vocab},
+                   {"tied", plan.tied},
+                   {"parameters", plan.parameters},
+                   {"recipe", recipe(options_)},
+                   {"calibration", plan.needs_calibration},
+                   {"file_bytes", plan.file_bytes},
+                   {"data_bytes", plan.data_bytes},
+                   {"memory_bytes", plan.memory_bytes},
+                   {"work_bytes", plan.work_bytes}};
+    for (const auto& name : part_order()) {
+      if (!parts.contains(name)) continue;
+      const PartTotal& p = parts.at(name);
+      j["parts"][name] = {{"linears", p.linears},
+                          {"weights", p.weights},
+                          {"bytes", p.bytes},
+                          {"least_bits", p.least_bits},
+                          {"most_bits", p.most_bits}};
+    }
+    for (const auto& d : disk)
+      j["disk"].push_back({{"path", d.where.string()}, {"needed_bytes", d.needed}, {"available_bytes", d.available}});
+    emit(j);
+    return;
+  }
+  if (mode_ == Mode::kQuiet) return;
+  const auto line = [](const char* label, const std::string& text) { fmt::print("{:<13} {}\n", label, text); };
+  line("source",
+       fmt::format("{} ({}, {})", model.source_name(), model.source_format(), format_bytes(model.source_bytes())));
+  line(
+      "architecture",
+      fmt::format("{}: {} blocks, hidden {}, {} heads of {} ({} for keys and values), intermediate {}, vocabulary {}{}",
+                  a.family, a.n_layers, a.hidden, a.n_heads, a.head_dim, a.n_kv_heads, a.intermediate, a.vocab,
+                  plan.tied ? ", embedding is also the head" : ""));
+  line("parameters", fmt::format("{:.1f} million", static_cast<double>(plan.parameters) / 1e6));
+  const bool any_packed = std::any_of(plan.groups.begin(), plan.groups.end(), [](const auto& g) { return g.packed(); });
+  line("method", any_packed ? options_.method + (options_.method == "unisvq" ? " without fine-tuning" : " (a baseline)")
+                            : "none: half precision");
+  line("calibration", calibration);
+  fmt::print("\n{:<13} {:>8} {:>14} {:>6} {:>10}\n", "part", "linears", "weights", "bits", "size");
+  for (const auto& name : part_order()) {
+    if (!parts.contains(name)) continue;
+    const PartTotal& p = parts.at(name);
+    fmt::print("{:<13} {:>8} {:>14} {:>6} {:>10}\n", name, p.linears, p.weights, p.bits(), format_bytes(p.bytes));
+  }
+  fmt::print("\n");
+  line("output", fmt::format("{}: {} ({} bytes), {:.3f} bits per weight in the blocks", options_.output.string(),
+                             format_bytes(plan.file_bytes), plan.file_bytes,
+                             8.0 * static_cast<double>(plan.block_bytes) /
+                                 static_cast<double>(std::max<uint64_t>(1, plan.block_weights))));
+  line("memory", fmt::format("about {}", format_bytes(plan.memory_bytes)));
+  for (const auto& d : disk)
+    line("disk",
+         fmt::format("{}: {} needed, {} free", d.where.string(), format_bytes(d.needed), format_bytes(d.available)));
+  line("time", "told once the first steps are done");
+  fmt::print("\n");
+  std::fflush(stdout);
+}
+
+void Reporter::note(const std::string& text) {
+  if (mode_ != Mode::kText) return;
+  end_progress();
+  fmt::print(stderr, "{}\n", text);
+}
+
+void Reporter::warning(const std::string& text) {
+  if (mode_ == Mode::kQuiet) return;
+  end_progress();
+  if (mode_ == Mode::kJson) emit({{"event", "warning"}, {"message", text}});
+  fmt::print(stderr, "svqconvert: warning: {}\n", text);
+}
+
+void Reporter::start_work(double total, double done_before) {
+  total_ = std::max(total, 1e-9);
+  start_ = done_before;
+  started_ = std::chrono::steady_clock::now();
+}
+
+double Reporter::seconds_left(double done) const {
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  // Below these the estimate would be noise.
+  if (done - start_ < 0.01 * total_ || seconds < 1) return INFINITY;
+  return seconds * (total_ - done) / (done - start_);
+}
+
+void Reporter::progress(const std::string& what, double done) {
+  if (mode_ == Mode::kQuiet || (mode_ == Mode::kText && !terminal_)) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_ < std::chrono::milliseconds(mode_ == Mode::kJson ? 500 : 100)) return;
+  last_ = now;
+  draw(what, done);
+}
+
+void Reporter::draw(const std::string& what, double done) {
+  const double left = seconds_left(done);
+  const double fraction = std::clamp(done / total_, 0.0, 1.0);
+  if (mode_ == Mode::kJson) {
+    ordered_json j{{"event", "progress"}, {"step", what}, {"fraction", fraction}};
+    if (std::isfinite(left)) j["seconds_left"] = std::round(left * 10) / 10;
+    emit(j);
+    return;
+  }
+  // A bar of our own: Debian 12 packages no progress-bar library for C++.
+  const std::string tail =
+      fmt::format(" {:>3.0f} %  {} left", 100 * fraction, std::isfinite(left) ? format_seconds(left) : "–:––");
+  const int room = std::clamp(terminal_width() - 26 - 20, 5, 40);
+  const int filled = static_cast<int>(fraction * room);
+  fmt::print(stderr, "\r\033[K{:<24.24} [{:=<{}}{:<{}}]{}", what, "", filled, "", room - filled, tail);
+  std::fflush(stderr);
+  bar_drawn_ = true;
+}
+
+void Reporter::end_progress() {
+  if (!bar_drawn_) return;
+  fmt::print(stderr, "\r\033[K");
+  std::fflush(stderr);
+  bar_drawn_ = false;
+}
+
+void Reporter::linear(const LinearResult& r) {
+  if (mode_ != Mode::kJson) return;
+  ordered_json j{{"event", "linear"}, {"name", r.name}, {"rows", r.rows}, {"columns", r.columns}, {"bits", r.bits}};
+  if (r.relative_error >= 0) j["relative_error"] = r.relative_error;
+  emit(j);
+}
+
+void Reporter::group_done(const std::string& group, double mean_error, double seconds, double done) {
+  if (mode_ == Mode::kQuiet) return;
+  if (mode_ == Mode::kJson || terminal_) {
+    last_ = std::chrono::steady_clock::now();
+    draw(group, done);
+  }
+  const double left = seconds_left(done);
+  if (mode_ == Mode::kText && !time_told_ && std::isfinite(left)) {
+    time_told_ = true;
+    note(fmt::format("{:<13} about {} left", "time", format_seconds(left)));
+  }
+  if (mode_ == Mode::kText && !terminal_) {
+    std::string text =
+        fmt::format("{:>3.0f} %  {:<22} {:>6.1f} s", 100 * std::clamp(done / total_, 0.0, 1.0), group, seconds);
+    if (mean_error > 0) text += fmt::format("  relative error {:.4f}", mean_error);
+    if (std::isfinite(left)) text += fmt::format("  {} left", format_seconds(left));
+    fmt::print(stderr, "{}\n", text);
+  }
+}
+
+void Reporter::summary(const Plan& plan, const Summary& s) {
+  end_progress();
+  if (mode_ == Mode::kQuiet) return;
+  auto parts = totals(plan);
+  std::vector<double> block_errors;
+  for (const auto& l : s.linears) {
+    parts[l.slot].errors.push_back(l.relative_error);
+    if (l.name.starts_with("blocks.")) block_errors.push_back(l.relative_error);
+  }
+  const double mean = geometric_mean(block_errors);
+  if (mode_ == Mode::kJson) {
+    ordered_json j{{"event", "summary"},
+                   {"output", options_.output.string()},
+                   {"file_bytes", s.file_bytes},
+                   {"bits_per_weight", s.bits_per_weight},
+                   {"relative_error", mean},
+                   {"seconds", s.seconds},
+                   {"total_seconds", s.total_seconds}};
+    for (const auto& name : part_order()) {
+      if (!parts.contains(name)) continue;
+      j["parts"][name] = {{"bytes", parts[name].bytes}, {"relative_error", geometric_mean(parts[name].errors)}};
+    }
+    emit(j);
+    return;
+  }
+  fmt::print("{:<22} {:>15} {:>5} {:>15}\n", "linear", "shape", "bits", "relative error");
+  for (const auto& l : s.linears) {
+    fmt::print("{:<22} {:>15} {:>5} {:>15}\n", l.name, fmt::format("{} x {}", l.rows, l.columns), l.bits,
+               l.relative_error >= 0 ? fmt::format("{:.5f}", l.relative_error) : "–");
+  }
+  fmt::print("\n{:<13} {:>8} {:>6} {:>10} {:>15}\n", "part", "linears", "bits", "size", "relative error");
+  for (const auto& name : part_order()) {
+    if (!parts.contains(name)) continue;
+    const PartTotal& p = parts[name];
+    const double error = geometric_mean(p.errors);
+    fmt::print("{:<13} {:>8} {:>6} {:>10} {:>15}\n", name, p.linears, p.bits(), format_bytes(p.bytes),
+               error > 0 ? fmt::format("{:.5f}", error) : "–");
+  }
+  if (mean > 0)
+    fmt::print("\nrelative error of the blocks' linears (weighted by the Hessian, geometric mean): {:.5f}\n", mean);
+  fmt::print(
+      "\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, {}{}\n", options_.output.string(),
+      format_bytes(s.file_bytes), s.file_bytes, s.bits_per_weight, format_seconds(s.seconds),
+      s.total_seconds > s.seconds + 1 ? fmt::format(" ({} with earlier runs)", format_seconds(s.total_seconds)) : "");
+  std::fflush(stdout);
+}
+
+void Reporter::error(const std::string& sentence) {
+  end_progress();
+  if (mode_ == Mode::kJson) emit({{"event", "error"}, {"message", sentence}});
+  fmt::print(stderr, "svqconvert: {}\n", sentence);
+}
+
+}  // namespace svq::convert

@@ -1,0 +1,72 @@
+// What the user sees: plan, progress with the time left, a line per linear, summary; as text, as JSON lines, or not at
+// all.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "converter/job/options.h"
+#include "converter/job/plan.h"
+
+namespace svq::convert {
+
+struct DiskUse {
+  std::filesystem::path where;
+  uint64_t needed, available;  // bytes
+};
+
+struct LinearResult {
+  std::string name;
+  std::string slot;  // "q"
+  uint64_t rows, columns;
+  int bits;
+  double relative_error;  // negative: not measured (16 bits)
+};
+
+struct Summary {
+  std::vector<LinearResult> linears;
+  uint64_t file_bytes = 0;
+  double bits_per_weight = 0;  // of the decoder blocks' linears, with scales and affine maps
+  double seconds = 0;          // of this run
+  double total_seconds = 0;    // of all runs, for a resumed conversion
+};
+
+class Reporter {
+ public:
+  explicit Reporter(const Options& options);
+  ~Reporter();
+
+  void plan(const Model& model, const Plan& plan, const std::vector<DiskUse>& disk);
+  void note(const std::string& text);
+  void warning(const std::string& text);
+  // Work is counted in estimated units of the whole conversion; `done_before` of `total` was found finished.
+  void start_work(double total, double done_before);
+  // `what` is being done; `done` units of the whole are finished. Drawn at most ten times a second.
+  void progress(const std::string& what, double done);
+  void linear(const LinearResult& result);
+  void group_done(const std::string& group, double mean_error, double seconds, double done);
+  void summary(const Plan& plan, const Summary& summary);
+  void error(const std::string& sentence);
+  void end_progress();
+
+ private:
+  double seconds_left(double done) const;
+  void draw(const std::string& what, double done);
+  enum class Mode { kText, kJson, kQuiet };
+  const Options& options_;
+  Mode mode_;
+  bool terminal_;
+  bool bar_drawn_ = false;
+  double total_ = 1, start_ = 0;
+  std::chrono::steady_clock::time_point started_, last_;
+  bool time_told_ = false;
+};
+
+std::string format_bytes(uint64_t bytes);    // "98.9 MB"
+std::string format_seconds(double seconds);  // "1:23", "2:03:04"
+
+// Geometric mean of the measured relative errors; 0 if there are none.
+double geometric_mean(const std::vector<double>& values);
+
+}  // namespace svq::convert
