@@ -8,6 +8,7 @@
 #include <set>
 
 #include "converter/base/error.h"
+#include "converter/job/versions.h"
 #include "converter/write/svq_file.h"
 
 namespace svq::convert {
@@ -311,7 +312,7 @@ fb::ModelT describe_model(const Model& model, const Plan& plan, const Options& o
   provenance->method = any_packed ? options.method : "float";
   provenance->recipe = recipe(options).dump();
   provenance->calibration = describe_calibration(plan, options, calibration_hash);
-  provenance->converter = converter_version();
+  provenance->converter = std::string(converter_version()) + ", " + library_versions();
   const auto parts = measured_parts(plan);
   for (size_t i = 0; i < parts.size(); ++i) {
     auto measure = std::make_unique<fb::MeasureT>();

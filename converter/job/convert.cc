@@ -1,0 +1,309 @@
+#include "converter/job/convert.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "converter/base/error.h"
+#include "converter/job/cancel.h"
+#include "converter/job/float_pass.h"
+#include "converter/job/group_writer.h"
+#include "converter/job/preflight.h"
+#include "converter/job/versions.h"
+#include "converter/job/work_directory.h"
+#include "converter/quantize/hessian.h"
+#include "converter/write/svq_file.h"
+
+#include <ATen/Parallel.h>
+
+namespace svq::convert {
+
+namespace {
+
+// Everything that the bytes of the result and of the intermediate state depend on.
+nlohmann::ordered_json make_fingerprint(const Options& options, const std::string& source_hash,
+                                        const std::string& calibration_hash) {
+  nlohmann::ordered_json j;
+  j["source_hash"] = source_hash;
+  j["calibration_hash"] = options.calibration.empty() ? "sampled" : calibration_hash;
+  j["calibration_name"] = options.calibration.filename().string();
+  j["calibration_fields"] = options.calibration_fields;
+  const auto all = recipe(options);
+  for (const auto& [key, value] : all.items()) j[key] = value;
+  j["threads"] = options.threads;
+  j["device"] = options.device;
+  j["converter"] = converter_version();
+  j["libraries"] = library_versions();
+  j["cpu"] = cpu_name();
+  return j;
+}
+
+std::span<std::byte> bytes_of(const at::Tensor& contiguous) {
+  return {static_cast<std::byte*>(contiguous.data_ptr()), contiguous.nbytes()};
+}
+
+// Estimated floating-point operations, as units of progress. The factors are ratios measured on a 135M and a 1.5B
+// model.
+struct Costs {
+  double tokens;  // of the calibration set
+  double sampling(const Plan& plan) const { return 20 * tokens * static_cast<double>(plan.parameters); }
+  double forward(double weights) const { return 2 * tokens * weights; }
+  double hessian(const PlannedGroup& g) const { return g.needs_hessian ? tokens * columns(g) * columns(g) : 0; }
+  double group(const PlannedGroup& g, int passes) const {
+    double sum = 0;
+    for (const PlannedLinear& l : g.linears) {
+      const double size = static_cast<double>(l.rows) * static_cast<double>(l.columns);
+      sum += l.packed() ? size * (40 + static_cast<double>(l.columns) * (g.needs_hessian ? 6 + 2 * passes : 0))
+                        : 40 * size;
+    }
+    return sum + (g.needs_hessian ? 8 * columns(g) * columns(g) * columns(g) : 0);
+  }
+  static double columns(const PlannedGroup& g) {
+    return g.linears.empty() ? 0 : static_cast<double>(g.linears[0].columns);
+  }
+};
+
+class Conversion {
+ public:
+  Conversion(const Model& model, const Options& options, const Plan& plan, WorkDirectory& work, Reporter& reporter)
+      : model_(model), options_(options), plan_(plan), work_(work), reporter_(reporter), pass_(model, options) {
+    costs_.tokens =
+        plan.needs_calibration ? double(options.calibration_sequences) * double(options.calibration_length) : 0;
+  }
+
+  // Every part of the plan finished and on disk, in the plan's order.
+  const std::vector<std::unique_ptr<fb::PartT>>& run() {
+    find_finished();
+    for (const size_t index : work_order()) {
+      const PlannedGroup& group = plan_.groups[index];
+      if (!parts_[index]) {
+        const at::Tensor hessian = group.needs_hessian ? hessian_of(group) : at::Tensor();
+        const double cost = costs_.group(group, options_.descent);
+        parts_[index] = std::make_unique<fb::PartT>(
+            write_group(group, model_, options_, work_.fingerprint(), hessian, work_.part_path(group.name),
+                        [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
+        done_ += cost;
+        accumulators_.erase(group.kind);
+        report(group, *parts_[index]);
+      }
+      if (hessian_layer_ >= 0 && block_finished(hessian_layer_)) save_hidden();
+      if (stop_requested()) throw Interrupted{};
+    }
+    return parts_;
+  }
+
+ private:
+  void find_finished() {
+    double total = 0;
+    for (const PlannedGroup& group : plan_.groups) {
+      std::string reason;
+      parts_.push_back(nullptr);
+      if (std::filesystem::exists(work_.part_path(group.name))) {
+        parts_.back() = read_part(work_.part_path(group.name), group.name, work_.fingerprint(), true, &reason);
+        if (!parts_.back()) reporter_.warning(reason + ": it is made again");
+      }
+      const double cost = costs_.group(group, options_.descent);
+      total += cost;
+      if (parts_.back()) done_ += cost;
+    }
+    if (plan_.needs_calibration) {
+      if (options_.calibration.empty()) total += costs_.sampling(plan_);
+      const int layers = static_cast<int>(model_.architecture().n_layers);
+      for (int layer = 0; layer < layers; ++layer) total += block_cost(layer);
+      for (int layer = 0; layer < layers && block_finished(layer); ++layer) done_ += block_cost(layer);
+      if (work_.contains("tokens") && options_.calibration.empty()) done_ += costs_.sampling(plan_);
+    }
+    const auto finished = std::count_if(parts_.begin(), parts_.end(), [](const auto& p) { return p != nullptr; });
+    if (work_.resumed())
+      reporter_.note("going on with " + work_.path().string() + ": " + std::to_string(finished) + " of " +
+                     std::to_string(parts_.size()) + " parts are there");
+    reporter_.start_work(total * 1.01, done_);
+  }
+
+  double block_cost(int layer) const {
+    double cost = 0;
+    for (const PlannedGroup& g : plan_.groups) {
+      if (g.layer != layer) continue;
+      for (const PlannedLinear& l : g.linears)
+        cost += costs_.forward(static_cast<double>(l.rows) * static_cast<double>(l.columns));
+      cost += costs_.hessian(g);
+    }
+    return cost;
+  }
+
+  // The file's order, but groups fed by the last block's output come last.
+  std::vector<size_t> work_order() const {
+    std::vector<size_t> order, last;
+    for (size_t i = 0; i < plan_.groups.size(); ++i) {
+      const PlannedGroup& g = plan_.groups[i];
+      (g.layer < 0 && g.needs_hessian ? last : order).push_back(i);
+    }
+    order.insert(order.end(), last.begin(), last.end());
+    return order;
+  }
+
+  bool block_finished(int layer) const {
+    for (size_t i = 0; i < plan_.groups.size(); ++i) {
+      if (plan_.groups[i].layer == layer && !parts_[i]) return false;
+    }
+    return true;
+  }
+
+  at::Tensor hessian_of(const PlannedGroup& group) {
+    const bool in_block = group.layer >= 0;
+    if (!accumulators_.contains(group.kind) || (in_block && hessian_layer_ != group.layer)) {
+      accumulators_.clear();
+      if (in_block) {
+        advance_to(group.layer);
+        run_block(group.layer, true);
+        hessian_layer_ = group.layer;
+      } else {
+        advance_to(static_cast<int>(model_.architecture().n_layers));
+        HessianAccumulator& sum =
+            accumulators_.try_emplace(group.kind, static_cast<int64_t>(group.linears[0].columns)).first->second;
+        pass_.head_input(hidden_, [&](GroupKind, const at::Tensor& x) { sum.add(x); });
+      }
+    }
+    return accumulators_.at(group.kind).mean();
+  }
+
+  // Makes hidden_ the input of block `layer`.
+  void advance_to(int layer) {
+    if (!hidden_.defined()) {
+      const at::Tensor tokens = calibration_tokens();
+      hidden_ =
+          at::empty({tokens.size(0), tokens.size(1), static_cast<int64_t>(model_.architecture().hidden)}, at::kFloat);
+      int start = layer;
+      while (start > 0 && !(work_.contains(hidden_tag(start)) && work_.load(hidden_tag(start), bytes_of(hidden_))))
+        --start;
+      if (start == 0) hidden_ = pass_.embed(tokens);
+      position_ = saved_ = start;
+    }
+    while (position_ < layer) run_block(position_, false);
+  }
+
+  void run_block(int layer, bool with_hessians) {
+    if (with_hessians) {
+      for (size_t i = 0; i < plan_.groups.size(); ++i) {
+        const PlannedGroup& g = plan_.groups[i];
+        if (g.layer == layer && g.needs_hessian && !parts_[i])
+          accumulators_.try_emplace(g.kind, static_cast<int64_t>(g.linears[0].columns));
+      }
+    }
+    const double cost = block_cost(layer);
+    const std::string step = "blocks." + std::to_string(layer) + " forward";
+    hidden_ = pass_.block(
+        layer, hidden_,
+        [&](GroupKind kind, const at::Tensor& x) {
+          if (const auto sum = accumulators_.find(kind); sum != accumulators_.end()) sum->second.add(x);
+        },
+        [&](double fraction) { reporter_.progress(step, done_ + fraction * cost); });
+    if (with_hessians) done_ += cost;
+    position_ = layer + 1;
+  }
+
+  void save_hidden() {
+    work_.save(hidden_tag(position_), bytes_of(hidden_));
+    if (saved_ > 0) work_.remove(hidden_tag(saved_));
+    saved_ = position_;
+    hessian_layer_ = -1;
+  }
+
+  at::Tensor calibration_tokens() {
+    at::Tensor tokens = at::empty({options_.calibration_sequences, options_.calibration_length}, at::kLong);
+    if (work_.load("tokens", bytes_of(tokens))) return tokens;
+    const bool sampled = options_.calibration.empty();
+    const double cost = sampled ? costs_.sampling(plan_) : 0;
+    tokens = pass_.calibration_tokens([&](double fraction) {
+      reporter_.progress(sampled ? "sampling text" : "reading text", done_ + fraction * cost);
+      return !stop_requested();
+    });
+    tokens = tokens.contiguous();
+    work_.save("tokens", bytes_of(tokens));
+    done_ += cost;
+    reporter_.group_done(sampled ? "sampling text" : "reading text", 0, 0, done_);
+    return tokens;
+  }
+
+  void report(const PlannedGroup& group, const fb::PartT& part) {
+    for (size_t i = 0; i < group.linears.size(); ++i) {
+      const PlannedLinear& l = group.linears[i];
+      reporter_.linear({l.name, slot_name(l.slot), l.rows, l.columns, l.bits, part.relative_errors[i]});
+    }
+    reporter_.group_done(group.name, geometric_mean(part.relative_errors), part.seconds, done_);
+  }
+
+  static std::string hidden_tag(int layer) { return "hidden." + std::to_string(layer); }
+
+  const Model& model_;
+  const Options& options_;
+  const Plan& plan_;
+  WorkDirectory& work_;
+  Reporter& reporter_;
+  FloatPass pass_;
+  Costs costs_{};
+  double done_ = 0;
+  std::vector<std::unique_ptr<fb::PartT>> parts_;         // of plan_.groups; null: to be done
+  std::map<GroupKind, HessianAccumulator> accumulators_;  // of one block, or of the head's input
+  int hessian_layer_ = -1;                                // the block whose Hessians these are
+  at::Tensor hidden_;                                     // [sequences, length, hidden] f32
+  int position_ = 0;                                      // hidden_ is the input of this block
+  int saved_ = 0;                                         // hidden.N on disk; 0: none
+};
+
+}  // namespace
+
+void convert(const Options& options, Reporter& reporter) {
+  const auto started = std::chrono::steady_clock::now();
+  check_output(options);
+  if (!options.calibration.empty() && !std::filesystem::exists(options.calibration)) {
+    throw Error(options.calibration.string() + ": no such file (--calibration)");
+  }
+  at::set_num_threads(options.threads);
+  const std::unique_ptr<Model> model = open_model(options.source);
+  const Plan plan = make_plan(*model, options);
+  const auto disk = disk_use(plan, options);
+  reporter.plan(*model, plan, disk);
+  check_disk(disk);
+  if (const uint64_t free = available_memory(); free != 0 && free < plan.memory_bytes) {
+    reporter.warning("about " + format_bytes(plan.memory_bytes) + " of memory are needed, and " + format_bytes(free) +
+                     " are available");
+  }
+  if (options.plan_only) return;
+
+  if (model->source_bytes() > (uint64_t{4} << 30)) reporter.note("reading the source to compute its checksum");
+  const std::string source_hash = model->source_hash();
+  const std::string calibration_hash = options.calibration.empty() ? "" : file_hash(options.calibration);
+  WorkDirectory work(work_path(options), make_fingerprint(options, source_hash, calibration_hash), options.force);
+  Conversion conversion(*model, options, plan, work, reporter);
+  const auto& parts = conversion.run();
+
+  std::vector<const fb::PartT*> pointers;
+  std::vector<std::filesystem::path> files;
+  Summary summary;
+  std::map<std::string, std::vector<double>> errors;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const PlannedGroup& group = plan.groups[i];
+    pointers.push_back(parts[i].get());
+    files.push_back(work.part_path(group.name));
+    summary.total_seconds += parts[i]->seconds;
+    for (size_t j = 0; j < group.linears.size(); ++j) {
+      const PlannedLinear& l = group.linears[j];
+      summary.linears.push_back({l.name, slot_name(l.slot), l.rows, l.columns, l.bits, parts[i]->relative_errors[j]});
+      errors[slot_name(l.slot)].push_back(parts[i]->relative_errors[j]);
+      if (group.layer >= 0) errors["blocks"].push_back(parts[i]->relative_errors[j]);
+    }
+  }
+  std::vector<double> measures;
+  for (const std::string& name : measured_parts(plan)) measures.push_back(geometric_mean(errors[name]));
+  fb::ModelT metadata = describe_model(*model, plan, options, source_hash, calibration_hash, measures);
+  assemble(metadata, pointers);
+  summary.file_bytes = write_svq(options.output, metadata, files, pointers);
+  summary.bits_per_weight =
+      8.0 * static_cast<double>(plan.block_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.block_weights));
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  if (options.work.empty() && !options.keep_work) work.remove_all();
+  reporter.summary(plan, summary);
+}
+
+}  // namespace svq::convert

@@ -1,0 +1,11 @@
+// A conversion from the parsed command line to the finished file.
+#pragma once
+#include "converter/job/options.h"
+#include "converter/job/reporter.h"
+
+namespace svq::convert {
+
+// Checks, plan, work, file, summary. Throws Error; Interrupted when a signal asked to stop (the state is then on disk).
+void convert(const Options& options, Reporter& reporter);
+
+}  // namespace svq::convert

@@ -1,0 +1,41 @@
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "converter/base/error.h"
+#include "converter/job/cancel.h"
+#include "converter/job/convert.h"
+#include "converter/job/preflight.h"
+
+namespace {
+
+// libtorch's messages carry a C++ stack trace behind the first line.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+int run(const svq::convert::Options& options) {
+  svq::convert::Reporter reporter(options);
+  try {
+    svq::convert::convert(options, reporter);
+    return 0;
+  } catch (const svq::convert::Interrupted&) {
+    reporter.error("interrupted; the same command goes on from " + svq::convert::work_path(options).string());
+    return 130;
+  } catch (const svq::convert::Error& error) {
+    reporter.error(error.what());
+  } catch (const std::bad_alloc&) {
+    reporter.error(options.source.string() +
+                   ": not enough memory for this conversion; the plan (--plan) estimates what it takes");
+  } catch (const std::exception& error) {
+    reporter.error(options.source.string() + ": " + first_line(error.what()));
+  }
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  svq::convert::Options options;
+  if (const auto status = svq::convert::parse_command_line(argc, argv, options)) return *status;
+  svq::convert::install_signal_handlers();
+  return run(options);
+}

@@ -1,0 +1,27 @@
+// What is checked before any work: the output's place, disk space, memory.
+#pragma once
+#include <filesystem>
+#include <vector>
+
+#include "converter/job/plan.h"
+#include "converter/job/reporter.h"
+
+namespace svq::convert {
+
+// The output can be written, is not the source, and does not exist (unless options.force).
+void check_output(const Options& options);
+
+std::filesystem::path work_path(const Options& options);
+
+// Space needed and free where the work directory and the output lie (one entry if that is one file system).
+// What the work directory holds already is not needed again.
+std::vector<DiskUse> disk_use(const Plan& plan, const Options& options);
+// Throws Error if it is not enough.
+void check_disk(const std::vector<DiskUse>& disk);
+
+uint64_t available_memory();  // bytes, from /proc/meminfo; 0 if unknown
+
+// XXH3-128 of a file, hex. Throws Error if it cannot be read.
+std::string file_hash(const std::filesystem::path& path);
+
+}  // namespace svq::convert
