@@ -1,0 +1,1 @@
+#include "converter/job/float_pass.h"
