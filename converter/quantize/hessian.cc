@@ -1,0 +1,75 @@
+#include "converter/quantize/hessian.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "converter/base/error.h"
+#include "converter/quantize/hadamard.h"
+
+namespace svq::convert {
+
+HessianAccumulator::HessianAccumulator(int64_t columns) : columns_(columns) {}
+
+void HessianAccumulator::add(const at::Tensor& x) {
+  constexpr int64_t kPanel = 1024;
+  TORCH_CHECK(x.dim() == 2 && x.size(1) == columns_, "HessianAccumulator: expected [tokens, ", columns_, "], got ",
+              x.sizes());
+  const at::NoGradGuard no_grad;
+  const at::Tensor f = x.to(at::kFloat);
+  if (!sum_.defined()) sum_ = at::zeros({columns_, columns_}, f.options());
+  for (int64_t begin = 0; begin < columns_; begin += kPanel) {
+    const int64_t size = std::min(kPanel, columns_ - begin);
+    at::Tensor panel = sum_.narrow(0, begin, size).narrow(1, begin, columns_ - begin);
+    panel.addmm_(f.narrow(1, begin, size).t(), f.narrow(1, begin, columns_ - begin));
+  }
+  tokens_ += f.size(0);
+}
+
+at::Tensor HessianAccumulator::mean() const {
+  if (tokens_ == 0) return at::zeros({columns_, columns_}, at::kFloat);
+  const at::NoGradGuard no_grad;
+  at::Tensor h = sum_.to(at::kCPU).triu().div_(static_cast<double>(tokens_));
+  h.add_(h.triu(1).t().contiguous());
+  return h;
+}
+
+at::Tensor transform_hessian(const at::Tensor& hessian, const at::Tensor& scale, const fb::Rotation& rotation) {
+  at::Tensor h = hessian.to(at::kCPU).to(at::kDouble, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  if (scale.defined()) {
+    const at::Tensor s = scale.to(at::kDouble);
+    h.mul_(s.unsqueeze(0)).mul_(s.unsqueeze(1));
+  }
+  rotate_(h, 1, rotation, false);
+  rotate_(h, 0, rotation, false);
+  return h;
+}
+
+HessianFactor factor_hessian(at::Tensor& hessian, double damping, const std::string& name) {
+  at::Tensor diagonal = hessian.diagonal();
+  double mean = diagonal.mean().item<double>();
+  if (!(mean > 0.0)) {  // no activation reached this input: every direction counts the same
+    diagonal.fill_(1.0);
+    mean = 1.0;
+  }
+  double added = 0;
+  for (double wanted = damping; wanted <= 1.0; wanted = std::max(10.0 * wanted, 1e-4)) {
+    diagonal.add_((wanted - added) * mean);
+    added = wanted;
+    // A Cholesky factor of H with its order reversed is, reversed back, H = U Uᵀ with U upper triangular.
+    at::Tensor lower, info;
+    std::tie(lower, info) = at::linalg_cholesky_ex(hessian.flip({0, 1}));
+    if (info.item<int>() != 0) continue;
+    const at::Tensor upper_t = lower.flip({0, 1}).t();  // Uᵀ
+    const at::Tensor root = upper_t.diagonal();
+    HessianFactor factor;
+    factor.diagonal = (root * root).to(at::kFloat);
+    factor.feedback = upper_t.div(root.unsqueeze(1)).to(at::kFloat).contiguous();
+    if (!factor.feedback.sum().isfinite().item<bool>()) continue;
+    factor.damping = added;
+    return factor;
+  }
+  throw Error(name + ": the Hessian of the calibration activations is not positive definite even with a damping of " +
+              std::to_string(added) + "; a positive semi-definite matrix was expected");
+}
+
+}  // namespace svq::convert
