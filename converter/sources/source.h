@@ -10,26 +10,44 @@
 
 namespace svq::convert {
 
-enum class WeightType { kF32, kF16, kBF16, kF64, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL };
-const char* weight_type_name(WeightType type);   // "Q4_1"
+enum class WeightType {
+  kF32,
+  kF16,
+  kBF16,
+  kF64,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL
+};
+const char* weight_type_name(WeightType type);  // "Q4_1"
 // Elements of a block and its bytes; a row is a whole number of blocks.
-struct BlockSize { uint32_t elements, bytes; };
+struct BlockSize {
+  uint32_t elements, bytes;
+};
 BlockSize block_size(WeightType type);
 
 struct TensorView {
   std::string name;
-  std::vector<uint64_t> shape;   // row-major, as in PyTorch: [rows, columns] (GGUF lists the reverse)
+  std::vector<uint64_t> shape;  // row-major, as in PyTorch: [rows, columns] (GGUF lists the reverse)
   WeightType type;
-  const std::byte* data;         // in the mapping; bounds already checked
+  const std::byte* data;  // in the mapping; bounds already checked
   uint64_t bytes;
 };
 
 class Source {
  public:
   virtual ~Source() = default;
-  virtual const std::string& format() const = 0;          // "GGUF v3", "safetensors"
+  virtual const std::string& format() const = 0;  // "GGUF v3", "safetensors"
   virtual const std::vector<TensorView>& tensors() const = 0;
-  const TensorView* find(std::string_view name) const;    // null if absent
+  const TensorView* find(std::string_view name) const;  // null if absent
   // XXH3-128, hex, of everything that the conversion depends on (tensors' bytes, metadata files). Reads it all once.
   virtual std::string hash() const = 0;
 };
