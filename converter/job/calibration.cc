@@ -1,0 +1,176 @@
+#include "converter/job/calibration.h"
+
+#include <ATen/ops/empty.h>
+#include <flatbuffers/flatbuffers.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "converter/base/error.h"
+#include "converter/models/float/sample.h"
+#include "runtime/tokenizer/chat.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+namespace svq::convert {
+
+namespace {
+
+// The tokenizer works on serialised tables: keeps them beside it.
+class SourceTokenizer {
+ public:
+  explicit SourceTokenizer(const Model& model) {
+    if (model.tokenizer() == nullptr) return;
+    builder_.Finish(fb::Tokenizer::Pack(builder_, model.tokenizer()));
+    try {
+      tokenizer_ = rt::Tokenizer::create(*flatbuffers::GetRoot<fb::Tokenizer>(builder_.GetBufferPointer()),
+                                         model.architecture().vocab);
+    } catch (const std::exception& error) {
+      throw Error(fmt::format("the tokenizer of '{}' cannot be used: {}", model.source_name(), error.what()));
+    }
+  }
+  explicit operator bool() const { return tokenizer_ != nullptr; }
+  const rt::Tokenizer& operator*() const { return *tokenizer_; }
+  const rt::Tokenizer* operator->() const { return tokenizer_.get(); }
+
+ private:
+  flatbuffers::FlatBufferBuilder builder_;
+  std::unique_ptr<rt::Tokenizer> tokenizer_;
+};
+
+std::vector<int64_t> widen(const std::vector<int32_t>& tokens) { return {tokens.begin(), tokens.end()}; }
+
+CalibrationSet from_text(const Model& model, const CalibrationOptions& options) {
+  const SourceTokenizer tokenizer(model);
+  if (!tokenizer)
+    throw Error(fmt::format("'{}' has no tokenizer, so calibration text '{}' cannot be read", model.source_name(),
+                            options.text.string()));
+  std::vector<int32_t> stream;
+  for (const std::string& document : read_documents(options.text, options.json_fields)) {
+    const std::vector<int32_t> tokens = tokenizer->encode(document, /*add_special=*/false, /*parse_special=*/false);
+    stream.insert(stream.end(), tokens.begin(), tokens.end());
+    if (tokenizer->adds_eos() && tokenizer->eos() >= 0) stream.push_back(tokenizer->eos());
+  }
+  // As at inference, every sequence begins with the begin-of-text token if the model wants one.
+  const bool bos = tokenizer->adds_bos() && tokenizer->bos() >= 0;
+  const int64_t body = options.length - (bos ? 1 : 0);
+  const int64_t available = static_cast<int64_t>(stream.size());
+  if (body < 1 || available / body < options.n_sequences)
+    throw Error(
+        fmt::format("calibration text '{}' holds {} tokens, but {} sequences of {} need {}: take a longer text, or "
+                    "fewer or shorter sequences",
+                    options.text.string(), available, options.n_sequences, options.length, options.n_sequences * body));
+  CalibrationSet set;
+  set.tokens = at::empty({options.n_sequences, options.length}, at::kLong);
+  // The text is cut into n_sequences equal stretches; each gives one sequence, from its beginning or from a random
+  // place.
+  for (int64_t i = 0; i < options.n_sequences; ++i) {
+    const int64_t begin = i * available / options.n_sequences, end = (i + 1) * available / options.n_sequences;
+    const int64_t places = std::max<int64_t>(1, end - begin - body + 1);
+    const double u = options.random_windows ? uniform(options.seed, static_cast<uint64_t>(i), 0) : 0.0;
+    const int64_t first = std::min(begin + static_cast<int64_t>(u * static_cast<double>(places)), available - body);
+    int64_t* out = set.tokens.data_ptr<int64_t>() + i * options.length;
+    if (bos) *out++ = tokenizer->bos();
+    std::copy_n(stream.begin() + first, body, out);
+  }
+  set.description =
+      fmt::format("{} sequences of {} tokens, {} spread, of {} ({} tokens)", options.n_sequences, options.length,
+                  options.random_windows ? "randomly" : "evenly", options.text.filename().string(), available);
+  return set;
+}
+
+// A chat that the model writes itself, both sides: what stands before the user's words, between them and the answer,
+// and between the answer and the user's next words.
+struct ChatScript {
+  std::vector<int64_t> open, to_answer, to_user;
+};
+
+std::optional<ChatScript> chat_script(const Model& model, const rt::Tokenizer& tokenizer) {
+  if (model.chat().format == fb::ChatFormat::None) return std::nullopt;
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(fb::Chat::Pack(builder, &model.chat()));
+  const fb::Chat& chat = *flatbuffers::GetRoot<fb::Chat>(builder.GetBufferPointer());
+  // Stand-ins for the words, found again in the formatted chat.
+  constexpr std::string_view kWords[] = {"<svq first words>", "<svq answer>", "<svq further words>"};
+  const rt::Message messages[] = {{"user", kWords[0]}, {"assistant", kWords[1]}, {"user", kWords[2]}};
+  const std::vector<rt::Piece> pieces =
+      rt::format_chat(chat, tokenizer, messages, /*continued=*/false, /*open_answer=*/true);
+  std::vector<rt::Piece> between[4];
+  size_t part = 0;
+  for (const rt::Piece& piece : pieces) {
+    std::string_view rest = piece.text;
+    while (part < 3) {
+      const size_t at = rest.find(kWords[part]);
+      if (at == std::string_view::npos) break;
+      if (at > 0) between[part].push_back({std::string(rest.substr(0, at)), piece.special});
+      rest.remove_prefix(at + kWords[part].size());
+      ++part;
+    }
+    if (!rest.empty()) between[part].push_back({std::string(rest), piece.special});
+  }
+  if (part != 3) return std::nullopt;  // the format does not carry the words verbatim
+  const auto encode = [&](const std::vector<rt::Piece>& run) { return widen(tokenizer.encode(run, false)); };
+  ChatScript script{encode(between[0]), encode(between[1]), encode(between[2])};
+  if (script.open.empty()) return std::nullopt;
+  return script;
+}
+
+std::optional<CalibrationSet> from_model(const Model& model, const CalibrationOptions& options,
+                                         const ForwardOptions& forward, const std::function<bool(double)>& progress) {
+  const SourceTokenizer tokenizer(model);
+  std::optional<ChatScript> chat;
+  std::vector<int64_t> text_tokens;  // ids that are text
+  const int64_t vocab = model.architecture().vocab;
+  SampleOptions sampling;
+  if (tokenizer) {
+    chat = chat_script(model, *tokenizer);
+    sampling.ends = widen(tokenizer->ends());
+    for (int64_t id = 0; id < vocab; ++id)
+      if (!tokenizer->token_bytes(static_cast<int32_t>(id)).empty()) text_tokens.push_back(id);
+  } else {
+    for (int64_t id = 0; id < vocab; ++id) text_tokens.push_back(id);
+  }
+  if (text_tokens.empty()) throw Error(fmt::format("the tokenizer of '{}' has no text tokens", model.source_name()));
+
+  const bool bos = tokenizer && tokenizer->adds_bos() && tokenizer->bos() >= 0;
+  std::vector<SequenceScript> scripts(static_cast<size_t>(options.n_sequences));
+  for (size_t i = 0; i < scripts.size(); ++i) {
+    if (chat && i % 2 == 1) {
+      scripts[i] = {chat->open, {chat->to_answer, chat->to_user}};
+      continue;
+    }
+    // Plain text begins with begin-of-text, or with any token at all (as LLM-QAT's data-free samples, Liu et al. 2023).
+    const auto any = static_cast<size_t>(uniform(options.seed, i, 0) * static_cast<double>(text_tokens.size()));
+    const int64_t first = bos ? tokenizer->bos() : text_tokens[any];
+    scripts[i] = {{first}, {}};
+  }
+  sampling.length = options.length;
+  sampling.temperature = options.temperature;
+  sampling.top_k = options.top_k;
+  sampling.seed = options.seed;
+  sampling.memory_budget = options.memory_budget;
+  CalibrationSet set;
+  set.tokens = sample_sequences(model, scripts, sampling, forward, progress);
+  if (!set.tokens.defined()) return std::nullopt;
+  set.description = fmt::format("{} sequences of {} tokens sampled from the model itself, {}; temperature {}, seed {}",
+                                options.n_sequences, options.length, chat ? "half of them chats" : "plain text",
+                                options.temperature, options.seed);
+  return set;
+}
+
+}  // namespace
+
+std::optional<CalibrationSet> make_calibration(const Model& model, const CalibrationOptions& options,
+                                               const ForwardOptions& forward,
+                                               const std::function<bool(double)>& progress) {
+  if (options.n_sequences < 1 || options.length < 2)
+    throw Error(fmt::format("calibration needs at least one sequence of at least two tokens, not {} of {}",
+                            options.n_sequences, options.length));
+  if (options.text.empty()) return from_model(model, options, forward, progress);
+  if (progress && !progress(0.0)) return std::nullopt;
+  CalibrationSet set = from_text(model, options);
+  if (progress && !progress(1.0)) return std::nullopt;
+  return set;
+}
+
+}  // namespace svq::convert

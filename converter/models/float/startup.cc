@@ -1,0 +1,79 @@
+#include "converter/models/float/startup.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "converter/base/error.h"
+
+namespace svq::convert {
+
+namespace {
+
+// nullptr: leave the choice to OpenBLAS.
+const char* blas_kernels_for_this_cpu() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+    return "SkylakeX";
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "Haswell";
+#endif
+  return nullptr;
+}
+
+}  // namespace
+
+void choose_blas_kernels(char** argv) {
+  const char* kernels = blas_kernels_for_this_cpu();
+  if (kernels == nullptr || std::getenv("OPENBLAS_CORETYPE") != nullptr) return;
+  if (setenv("OPENBLAS_CORETYPE", kernels, 0) != 0) return;
+  execv("/proc/self/exe", argv);  // returns only if it fails: then the program goes on, slower
+}
+
+void init_allocator() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc accepts
+  mallopt(M_TRIM_THRESHOLD, 2000 << 20);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+void init_threads(int threads) {
+  at::set_num_threads(threads);
+  // Not in every BLAS, and not exported by every build of OpenBLAS.
+  if (void* symbol = dlsym(RTLD_DEFAULT, "openblas_set_num_threads")) reinterpret_cast<void (*)(int)>(symbol)(threads);
+}
+
+c10::Device choose_device(std::string_view name) {
+  const bool cuda = at::hasCUDA() && at::getNumGPUs() > 0;
+  if (name == "auto") return cuda ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
+  if (name == "cpu") return c10::kCPU;
+  if (name.substr(0, 4) != "cuda")
+    throw Error("unknown device '" + std::string(name) + "': expected auto, cpu or cuda");
+  if (!cuda) throw Error("device '" + std::string(name) + "' asked for, but this libtorch sees no CUDA device");
+  try {
+    const c10::Device device{std::string(name)};
+    const int index = device.has_index() ? device.index() : 0;
+    if (index < static_cast<int>(at::getNumGPUs()))
+      return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+  } catch (const c10::Error&) {
+  }
+  throw Error("there is no device '" + std::string(name) + "'");
+}
+
+bool cpu_has_bf16() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+}  // namespace svq::convert
