@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
@@ -11,10 +10,9 @@
 #include "converter/job/preflight.h"
 #include "converter/job/versions.h"
 #include "converter/job/work_directory.h"
+#include "converter/models/float/startup.h"
 #include "converter/quantize/hessian.h"
 #include "converter/write/svq_file.h"
-
-#include <ATen/Parallel.h>
 
 namespace svq::convert {
 
@@ -192,7 +190,7 @@ class Conversion {
     }
     const double cost = block_cost(layer);
     const std::string step = "blocks." + std::to_string(layer) + " forward";
-    hidden_ = pass_.block(
+    pass_.block(
         layer, hidden_,
         [&](GroupKind kind, const at::Tensor& x) {
           if (const auto sum = accumulators_.find(kind); sum != accumulators_.end()) sum->second.add(x);
@@ -259,7 +257,8 @@ void convert(const Options& options, Reporter& reporter) {
   if (!options.calibration.empty() && !std::filesystem::exists(options.calibration)) {
     throw Error(options.calibration.string() + ": no such file (--calibration)");
   }
-  at::set_num_threads(options.threads);
+  init_threads(options.threads);
+  init_allocator();
   const std::unique_ptr<Model> model = open_model(options.source);
   const Plan plan = make_plan(*model, options);
   const auto disk = disk_use(plan, options);

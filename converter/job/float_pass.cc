@@ -1,1 +1,61 @@
 #include "converter/job/float_pass.h"
+
+#include <algorithm>
+
+#include "converter/job/calibration.h"
+#include "converter/job/cancel.h"
+#include "converter/models/float/block.h"
+#include "converter/models/float/startup.h"
+#include "converter/models/float/vocabulary.h"
+
+namespace svq::convert {
+
+FloatPass::FloatPass(const Model& model, const Options& options) : model_(model), options_(options) {
+  forward_.device = choose_device(options.device);
+  // Rounding of the linears to bfloat16 is far below what 32 sequences tell about E[x xᵀ]; what is summed is f32.
+  forward_.bf16_linears = forward_.device.is_cuda() || cpu_has_bf16();
+}
+
+at::Tensor FloatPass::calibration_tokens(const std::function<bool(double)>& progress) const {
+  CalibrationOptions o;
+  o.n_sequences = options_.calibration_sequences;
+  o.length = options_.calibration_length;
+  o.seed = options_.seed;
+  o.text = options_.calibration;
+  o.json_fields = options_.calibration_fields;
+  auto set = make_calibration(model_, o, forward_, progress);
+  if (!set) throw Interrupted{};
+  return set->tokens.contiguous();
+}
+
+at::Tensor FloatPass::embed(const at::Tensor& tokens) const {
+  return convert::embed(model_, tokens, forward_).cpu().contiguous();
+}
+
+void FloatPass::block(int layer, at::Tensor& hidden, const Hook& hook,
+                      const std::function<void(double)>& progress) const {
+  const FloatBlock block = FloatBlock::load(model_, layer, forward_);
+  BlockHooks hooks;
+  if (hook) {
+    hooks.attn_in = [&](const at::Tensor& x) { hook(GroupKind::kAttnIn, x); };
+    hooks.o_in = [&](const at::Tensor& x) { hook(GroupKind::kOIn, x); };
+    hooks.ffn_in = [&](const at::Tensor& x) { hook(GroupKind::kFfnIn, x); };
+    hooks.down_in = [&](const at::Tensor& x) { hook(GroupKind::kDownIn, x); };
+  }
+  // A few sequences at a time: temporaries stay small, and progress is seen.
+  const int64_t sequences = hidden.size(0);
+  const int64_t step = std::max<int64_t>(1, forward_.tokens_per_pass / hidden.size(1));
+  for (int64_t begin = 0; begin < sequences; begin += step) {
+    at::Tensor some = hidden.narrow(0, begin, std::min(step, sequences - begin));
+    some.copy_(block.forward(some.to(forward_.device), hooks));
+    progress(static_cast<double>(begin + some.size(0)) / static_cast<double>(sequences));
+  }
+}
+
+void FloatPass::head_input(const at::Tensor& hidden, const Hook& hook) const {
+  for (int64_t i = 0; i < hidden.size(0); ++i) {
+    hook(GroupKind::kHead, final_norm(model_, hidden[i].to(forward_.device), forward_));
+  }
+}
+
+}  // namespace svq::convert

@@ -1,11 +1,12 @@
 // What the conversion needs of the float model: calibration tokens, hidden states block by block, inputs of the
 // linears.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 
 #include "converter/job/plan.h"
+#include "converter/models/float/options.h"
 
 namespace svq::convert {
 
@@ -16,19 +17,20 @@ class FloatPass {
 
   // [sequences, length] i64: read from the file that the options name, or sampled from the model.
   // Throws Interrupted when progress(fraction) returns false.
-  at::Tensor calibration_tokens(const std::function<bool(double)>& progress);
+  at::Tensor calibration_tokens(const std::function<bool(double)>& progress) const;
   // [sequences, length] → [sequences, length, hidden] f32 on the CPU.
-  at::Tensor embed(const at::Tensor& tokens);
-  // Receives the input [tokens, columns] of a group of linears, a batch of sequences at a time.
+  at::Tensor embed(const at::Tensor& tokens) const;
+  // Receives the input [tokens, columns] of a group of linears, a part of the tokens at a time; lent for the call only.
   using Hook = std::function<void(GroupKind, const at::Tensor&)>;
-  // One decoder block; the weights live in memory during the call only. hook may be empty.
-  at::Tensor block(int layer, const at::Tensor& hidden, const Hook& hook, const std::function<void(double)>& progress);
-  // Input of the head, after the final norm, to hook(kHead, …).
-  void head_input(const at::Tensor& hidden, const Hook& hook);
+  // One decoder block, in place of its input; the weights live in memory during the call only.
+  void block(int layer, at::Tensor& hidden, const Hook& hook, const std::function<void(double)>& progress) const;
+  // The head's input, after the final norm, to hook(kHead, …).
+  void head_input(const at::Tensor& hidden, const Hook& hook) const;
 
  private:
   const Model& model_;
   const Options& options_;
+  ForwardOptions forward_;
 };
 
 }  // namespace svq::convert

@@ -6,6 +6,7 @@
 #include "converter/job/cancel.h"
 #include "converter/job/convert.h"
 #include "converter/job/preflight.h"
+#include "converter/models/float/startup.h"
 
 namespace {
 
@@ -34,6 +35,7 @@ int run(const svq::convert::Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  svq::convert::choose_blas_kernels(argv);
   svq::convert::Options options;
   if (const auto status = svq::convert::parse_command_line(argc, argv, options)) return *status;
   svq::convert::install_signal_handlers();
