@@ -1,6 +1,9 @@
 // The tables, one per instruction set, and the choice between them.
 #include <cstdlib>
 #include <cstring>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 #include "kernels-neon/kernels.h"
 #include "kernels-neon/attention/attention.h"
@@ -43,11 +46,135 @@ constexpr Table kScalarTable = {
     .store_i8 = scalar::store_i8,
 };
 
+// What the SSE files give, on x86 and ARM alike.
+constexpr Table with_sse(Table t) {
+  t.rotate = sse::rotate;
+  t.scale_rotate = sse::scale_rotate;
+  t.affine_quantize = sse::affine_quantize;
+  t.gemv_f32 = sse::gemv_f32;
+  t.dequantize = sse::dequantize;
+  t.rotate_scale = sse::rotate_scale;
+  t.matmul_f16 = sse::matmul_f16;
+  t.row_f16 = sse::row_f16;
+  t.rmsnorm = sse::rmsnorm;
+  t.rope = sse::rope;
+  t.silu_mul = sse::silu_mul;
+  t.add = sse::add;
+  t.axpby = sse::axpby;
+  t.attend_f16 = sse::attend_f16;
+  t.attend_i8 = sse::attend_i8;
+  t.store_f16 = sse::store_f16;
+  t.store_i8 = sse::store_i8;
+  return t;
+}
+
+#if defined(__x86_64__)
+
+constexpr Table make_avx2() {
+  Table t = with_sse(kScalarTable);
+  t.name = "avx2";
+  t.isa = Isa::kAvx2;
+  t.rotate = avx2::rotate;
+  t.scale_rotate = avx2::scale_rotate;
+  t.affine_quantize = avx2::affine_quantize;
+  t.gemv = avx2::gemv;
+  t.gemm = avx2::gemm;
+  t.gemm_scratch = avx2::gemm_scratch;
+  t.gemv_f32 = avx2::gemv_f32;
+  t.dequantize = avx2::dequantize;
+  t.rotate_scale = avx2::rotate_scale;
+  t.matmul_f16 = avx2::matmul_f16;
+  t.row_f16 = avx2::row_f16;
+  t.silu_mul = avx2::silu_mul;
+  t.attend_f16 = avx2::attend_f16;
+  t.attend_i8 = avx2::attend_i8;
+  t.store_f16 = avx2::store_f16;
+  t.store_i8 = avx2::store_i8;
+  return t;
+}
+
+constexpr Table make_avx512() {
+  Table t = with_sse(kScalarTable);
+  t.name = "avx512";
+  t.isa = Isa::kAvx512;
+  t.rotate = avx512::rotate;
+  t.scale_rotate = avx512::scale_rotate;
+  t.affine_quantize = avx512::affine_quantize;
+  t.gemv = avx512::gemv;
+  t.gemm = avx512::gemm;
+  t.gemm_scratch = avx512::gemm_scratch;
+  t.gemv_f32 = avx512::gemv_f32;
+  t.dequantize = avx512::dequantize;
+  t.rotate_scale = avx512::rotate_scale;
+  t.matmul_f16 = avx512::matmul_f16;
+  t.row_f16 = avx512::row_f16;
+  t.silu_mul = avx512::silu_mul;
+  t.attend_f16 = avx512::attend_f16;
+  t.attend_i8 = avx512::attend_i8;
+  t.store_f16 = avx512::store_f16;
+  t.store_i8 = avx512::store_i8;
+  return t;
+}
+
+constexpr Table kAvx2Table = make_avx2();
+constexpr Table kAvx512Table = make_avx512();
+
+// The builtin also asks the operating system (XGETBV) whether it saves the wide registers.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+
+const Table* supported(Isa isa) {
+  if (isa == Isa::kAvx2 && has_avx2()) return &kAvx2Table;
+  if (isa == Isa::kAvx512 && has_avx512()) return &kAvx512Table;
+  return nullptr;
+}
+
+#elif defined(__aarch64__)
+
+constexpr Table make_neon() {
+  Table t = with_sse(kScalarTable);
+  t.name = "neon";
+  t.isa = Isa::kNeon;
+  t.gemv = neon::gemv;
+  t.gemm = neon::gemm;
+  return t;
+}
+
+constexpr Table make_dotprod() {
+  Table t = make_neon();
+  t.name = "dotprod";
+  t.isa = Isa::kDotprod;
+  t.gemv = dotprod::gemv;
+  t.gemm = dotprod::gemm;
+  return t;
+}
+
+constexpr Table kNeonTable = make_neon();
+constexpr Table kDotprodTable = make_dotprod();
+
+const Table* supported(Isa isa) {
+  if (isa == Isa::kNeon) return &kNeonTable;     // part of every AArch64
+  constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP
+  if (isa == Isa::kDotprod && (getauxval(AT_HWCAP) & kAsimdDp)) return &kDotprodTable;
+  return nullptr;
+}
+
+#else
+
+const Table* supported(Isa) { return nullptr; }
+
+#endif
+
 constexpr const char* kNames[] = {"scalar", "neon", "dotprod", "i8mm", "avx2", "avx512"};  // by Isa's value
 
 }  // namespace
 
-const Table* table(Isa isa) { return isa == Isa::kScalar ? &kScalarTable : nullptr; }
+const Table* table(Isa isa) { return isa == Isa::kScalar ? &kScalarTable : supported(isa); }
 
 size_t available(Isa* out, size_t capacity) {
   size_t n = 0;

@@ -1,0 +1,25 @@
+// SSE; ARM through sse2neon.
+#include <cstring>
+
+#include "kernels-neon/simd/v4.h"
+#include "kernels-neon/attention/body.h"
+
+namespace svq::kernels::sse {
+
+void attend_f16(const float* q, const uint16_t* k, const uint16_t* v, size_t stride, uint32_t first, uint32_t last,
+                uint32_t head_dim, float scale, float* out) {
+  const F16Cache<V4> keys = {k, stride}, values = {v, stride};
+  attend_body<V4>(q, keys, values, first, last, head_dim, scale, out);
+}
+
+void attend_i8(const float* q, const int8_t* k, const int8_t* v, const float* k_scale, const float* v_scale,
+               size_t stride, size_t scale_stride, uint32_t first, uint32_t last, uint32_t head_dim, float scale,
+               float* out) {
+  const I8Cache<V4> keys = {k, stride, k_scale, scale_stride}, values = {v, stride, v_scale, scale_stride};
+  attend_body<V4>(q, keys, values, first, last, head_dim, scale, out);
+}
+
+void store_f16(const float* x, uint32_t n, uint16_t* out) { store_f16_body<V4>(x, n, out); }
+void store_i8(const float* x, uint32_t n, int8_t* out, float* scale) { store_i8_body<V4>(x, n, out, scale); }
+
+}  // namespace svq::kernels::sse

@@ -1,0 +1,129 @@
+// The input transform over a vector struct (simd/).
+#pragma once
+#include "kernels-neon/input_transform/input_transform.h"
+#include "kernels-neon/f16.h"
+
+namespace svq::kernels {
+namespace {
+
+template <class V>
+inline void scale_body(const float* x, const uint16_t* scale, uint32_t n, float* u) {
+  if (!scale) {
+    if (u != x) std::memcpy(u, x, n * sizeof(float));
+    return;
+  }
+  uint32_t i = 0;
+  for (; i + V::kLanes <= n; i += V::kLanes) V::store(u + i, V::mul(V::load(x + i), V::load_f16(scale + i)));
+  for (; i < n; ++i) u[i] = x[i] * soft::half_to_float(scale[i]);
+}
+
+// What the passes over z carry along.
+template <class V>
+struct Statistics {
+  typename V::F largest, beta, bad;  // max|z|; Σ B·u; z · 0: 0 for finite z, otherwise NaN, and a NaN stays in the sum
+};
+
+template <class V>
+inline void observe(typename V::F z, typename V::F u, typename V::F b, Statistics<V>* s) {
+  s->largest = V::max(s->largest, V::abs(z));
+  s->bad = V::fma(z, V::zero(), s->bad);
+  s->beta = V::fma(u, b, s->beta);
+}
+
+// Groups of 4 with one map, columns a multiple of kLanes: a vector holds kLanes / 4 groups.
+template <class V>
+inline void affine4(const float* u, const float* a, const float* b, size_t n, float* zf, Statistics<V>* s) {
+  using F = typename V::F;
+  const F a0 = V::load_quad(a), a1 = V::load_quad(a + 4), a2 = V::load_quad(a + 8), a3 = V::load_quad(a + 12);
+  const F offset = V::load_quad(b);
+  for (size_t k = 0; k < n; k += V::kLanes) {
+    const F x = V::load(u + k);
+    F z = V::mul(V::template splat_in_quad<0>(x), a0);
+    z = V::fma(V::template splat_in_quad<1>(x), a1, z);
+    z = V::fma(V::template splat_in_quad<2>(x), a2, z);
+    z = V::fma(V::template splat_in_quad<3>(x), a3, z);
+    V::store(zf + k, z);
+    observe<V>(z, x, offset, s);
+  }
+}
+
+template <class V>
+inline void affine_scalar(const float* u, float a, float b, size_t n, float* zf, Statistics<V>* s) {
+  using F = typename V::F;
+  const F scale = V::splat(a), offset = V::splat(b);
+  for (size_t k = 0; k < n; k += V::kLanes) {
+    const F x = V::load(u + k), z = V::mul(x, scale);
+    V::store(zf + k, z);
+    observe<V>(z, x, offset, s);
+  }
+}
+
+// Any group size, any number of columns: column by column.
+struct ScalarStatistics {
+  float largest = 0, beta = 0, bad = 0;
+};
+inline void affine_general(const float* u, const float* a, const float* b, uint32_t d, size_t n, float* zf,
+                           ScalarStatistics* s) {
+  for (size_t k = 0; k < n; k += d) {
+    for (uint32_t j = 0; j < d; ++j) {
+      float sum = 0;
+      for (uint32_t i = 0; i < d; ++i) sum += a[i * d + j] * u[k + i];
+      zf[k + j] = sum;
+      s->beta += b[j] * u[k + j];
+      s->bad += sum * 0.0f;
+      const float magnitude = __builtin_fabsf(sum);
+      if (magnitude > s->largest) s->largest = magnitude;
+    }
+  }
+}
+
+template <class V>
+void affine_quantize_body(const float* u, const Affine& a, uint32_t n, float* zf, Quantized* q) {
+  using F = typename V::F;
+  const uint32_t d = a.dim;
+  const size_t span = a.columns_per_map ? a.columns_per_map : n;
+  Statistics<V> s = {V::zero(), V::zero(), V::zero()};
+  ScalarStatistics rest;
+  for (size_t begin = 0, map = 0; begin < n; begin += span, ++map) {
+    const float* matrix = a.a + map * d * d;  // [d, d]
+    const float* offset = a.b + map * d;      // [d]
+    const size_t count = n - begin < span ? n - begin : span;
+    const size_t whole = d == 4 || a.scalar ? count / V::kLanes * V::kLanes : 0;
+    if (a.scalar) {
+      affine_scalar<V>(u + begin, matrix[0], offset[0], whole, zf + begin, &s);
+    } else if (d == 4) {
+      affine4<V>(u + begin, matrix, offset, whole, zf + begin, &s);
+    }
+    // The vector path of a scalar map may stop inside a group of 8; A = a·I lets the rest be taken one by one.
+    if (a.scalar) {
+      affine_general(u + begin + whole, matrix, offset, 1, count - whole, zf + begin + whole, &rest);
+    } else {
+      affine_general(u + begin + whole, matrix, offset, d, count - whole, zf + begin + whole, &rest);
+    }
+  }
+  q->beta = V::sum(s.beta) + rest.beta;
+  const float bad = V::sum(s.bad) + rest.bad;
+  const float in_vectors = V::largest(s.largest);
+  const float largest = in_vectors > rest.largest ? in_vectors : rest.largest;
+  const bool finite = bad == 0.0f, usable = finite && largest >= kQuantizeFloor;
+  q->delta = !finite ? __builtin_nanf("") : usable ? largest / 127.0f : 0.0f;
+  const size_t padded = (static_cast<size_t>(n) + 63) / 64 * 64;
+  if (!usable) {
+    std::memset(q->z, 0, padded);
+    return;
+  }
+  const F inverse = V::splat(127.0f / largest);
+  size_t k = 0;
+  for (; k + V::kLanes <= n; k += V::kLanes) V::store_i8(q->z + k, V::mul(V::load(zf + k), inverse));
+  if (k < n) {
+    float last[V::kLanes] = {};
+    std::memcpy(last, zf + k, (n - k) * sizeof(float));
+    int8_t codes[V::kLanes];
+    V::store_i8(codes, V::mul(V::load(last), inverse));
+    std::memcpy(q->z + k, codes, n - k);
+  }
+  std::memset(q->z + n, 0, padded - n);
+}
+
+}  // namespace
+}  // namespace svq::kernels

@@ -1,0 +1,19 @@
+// AVX-512F.
+#include <cstring>
+
+#include "kernels-neon/simd/v16.h"
+#include "kernels-neon/input_transform/body.h"
+#include "kernels-neon/rotate/rotate.h"
+
+namespace svq::kernels::avx512 {
+
+void scale_rotate(const float* x, const uint16_t* scale, const Rotation& r, uint32_t n, float* u, float* scratch) {
+  scale_body<V16>(x, scale, n, u);
+  rotate(u, r, false, scratch);
+}
+
+void affine_quantize(const float* u, const Affine& a, uint32_t n, float* zf, Quantized* q) {
+  affine_quantize_body<V16>(u, a, n, zf, q);
+}
+
+}  // namespace svq::kernels::avx512

@@ -1,0 +1,19 @@
+// AVX2 + FMA + F16C.
+#include <cstring>
+
+#include "kernels-neon/simd/v8.h"
+#include "kernels-neon/output_transform/body.h"
+#include "kernels-neon/rotate/rotate.h"
+
+namespace svq::kernels::avx2 {
+
+void dequantize(const int32_t* acc, float delta, float beta, uint32_t n, float* v) {
+  dequantize_body<V8>(acc, delta, beta, n, v);
+}
+
+void rotate_scale(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n, float* scratch) {
+  rotate(v, r, true, scratch);
+  scale_bias_body<V8>(v, scale, bias, n);
+}
+
+}  // namespace svq::kernels::avx2

@@ -1,0 +1,19 @@
+// AVX-512F.
+#include <cstring>
+
+#include "kernels-neon/simd/v16.h"
+#include "kernels-neon/output_transform/body.h"
+#include "kernels-neon/rotate/rotate.h"
+
+namespace svq::kernels::avx512 {
+
+void dequantize(const int32_t* acc, float delta, float beta, uint32_t n, float* v) {
+  dequantize_body<V16>(acc, delta, beta, n, v);
+}
+
+void rotate_scale(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n, float* scratch) {
+  rotate(v, r, true, scratch);
+  scale_bias_body<V16>(v, scale, bias, n);
+}
+
+}  // namespace svq::kernels::avx512
