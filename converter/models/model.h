@@ -12,27 +12,45 @@ namespace svq::convert {
 
 // Where a tensor stands in the decoder. Layer counts from 0; -1 for those outside the blocks.
 enum class Slot {
-  kEmbedding, kHead, kFinalNorm,
-  kAttnNorm, kQ, kK, kV, kO, kQBias, kKBias, kVBias, kOBias, kQNorm, kKNorm,
-  kFfnNorm, kGate, kUp, kDown
+  kEmbedding,
+  kHead,
+  kFinalNorm,
+  kAttnNorm,
+  kQ,
+  kK,
+  kV,
+  kO,
+  kQBias,
+  kKBias,
+  kVBias,
+  kOBias,
+  kQNorm,
+  kKNorm,
+  kFfnNorm,
+  kGate,
+  kUp,
+  kDown
 };
-const char* slot_name(Slot slot);   // "q", "attn_norm", …: also the name in the .svq file ("blocks.3.q", "embedding", "head")
+const char* slot_name(
+    Slot slot);  // "q", "attn_norm", …: also the name in the .svq file ("blocks.3.q", "embedding", "head")
 
-struct Shape { uint64_t rows, columns; };   // a vector: rows = 1
+struct Shape {
+  uint64_t rows, columns;
+};  // a vector: rows = 1
 
 class Model {
  public:
   virtual ~Model() = default;
   virtual const fb::ArchitectureT& architecture() const = 0;
-  virtual const fb::TokenizerT* tokenizer() const = 0;     // null: the source has none
+  virtual const fb::TokenizerT* tokenizer() const = 0;  // null: the source has none
   virtual const fb::ChatT& chat() const = 0;
   virtual const fb::GenerationT& generation() const = 0;
-  virtual const std::string& name() const = 0;             // "SmolLM2 135M Instruct"
-  virtual const std::string& source_name() const = 0;      // file or directory name, without its path
-  virtual const std::string& source_format() const = 0;    // "GGUF v3 Q4_1"
+  virtual const std::string& name() const = 0;           // "SmolLM2 135M Instruct"
+  virtual const std::string& source_name() const = 0;    // file or directory name, without its path
+  virtual const std::string& source_format() const = 0;  // "GGUF v3 Q4_1"
   virtual std::string source_hash() const = 0;
   virtual uint64_t source_bytes() const = 0;
-  virtual bool tied() const = 0;                           // the embedding is also the head
+  virtual bool tied() const = 0;  // the embedding is also the head
 
   virtual bool has(Slot slot, int layer) const = 0;
   virtual Shape shape(Slot slot, int layer) const = 0;
