@@ -1,0 +1,59 @@
+// svqbench: how fast a .svq model runs here, and how much memory it takes.
+#include <fmt/core.h>
+
+#include "tools/bench/report.h"
+#include "tools/common/cli.h"
+
+using namespace svq::tools;
+
+int main(int argc, char** argv) {
+  CLI::App app{"Measures speed and memory of a .svq model, or of a shape filled with random weights."};
+  describe(
+      app, "svqbench",
+      "  svqbench model.svq --threads 1,2\n"
+      "  svqbench model.svq --prompt 0 --generate 64 --depth 0,2048 --json\n"
+      "  svqbench qwen3-1.7b --bits 2 --prompt 128                 no file needed\n"
+      "\nTests are named as in llama-bench: pp512 evaluates 512 tokens at once, tg128 evaluates 128 one after another\n"
+      "(drawing excluded), \"@ 2048\" with that many tokens in the context before. Decoding reads every weight once a\n"
+      "token: its GB/s are shown beside those of a plain read of memory with as many threads, in the same run.");
+  BenchOptions o;
+  std::string format = "table";
+  bool json = false, csv = false;
+  std::string shapes;
+  for (size_t i = 0; const char* shape = svq_shape_name(i); ++i) shapes += (i ? ", " : "") + std::string(shape);
+  app.add_option("FILE|SHAPE", o.model, "The model (.svq), or one of " + shapes)->required()->type_name("");
+  const auto list = [&app](const char* name, std::vector<uint32_t>& values, const char* help, uint32_t low) {
+    app.add_option(name, values, help)
+        ->type_name("N,…")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->check(CLI::Range(low, 1u << 20));
+  };
+  list("--threads", o.threads, "Threads that compute (default: physical cores, at most 8)", 1);
+  list("--prompt", o.prompt, "Tokens evaluated at once; 0: none (default: 512)", 0);
+  list("--generate", o.generate, "Tokens evaluated one after another; 0: none (default: 128)", 0);
+  list("--depth", o.depth, "Tokens in the context before (default: 0)", 0);
+  app.add_option("--repeat", o.repeat, "Measured runs of each test (default: 5)")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 10000u));
+  app.add_option("--bits", o.bits, "Bits of a SHAPE's weights: 2 (default), 3, 4, 8 or 16")
+      ->type_name("BITS")
+      ->check(CLI::IsMember({2u, 3u, 4u, 8u, 16u}));
+  add_kv_bits(app, o.kv_bits);
+  CLI::Option* format_option = app.add_option("--format", format, "table (default), json or csv")
+                                   ->type_name("FORMAT")
+                                   ->check(CLI::IsMember({"table", "json", "csv"}));
+  CLI::Option* json_option = app.add_flag("--json", json, "The same as --format json")->excludes(format_option);
+  app.add_flag("--csv", csv, "The same as --format csv")->excludes(format_option)->excludes(json_option);
+
+  return run_program(app, "svqbench", argc, argv, [&] {
+    Progress progress(true);
+    const Bench bench = run_bench(o, progress);
+    if (json || format == "json") {
+      print_json_report(bench, o);
+    } else {
+      fmt::print("{}", csv || format == "csv" ? csv_report(bench, o) : table_report(bench, o));
+    }
+    return kExitOk;
+  });
+}

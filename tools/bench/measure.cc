@@ -1,0 +1,189 @@
+#include "tools/bench/measure.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+namespace svq::tools {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// A field of a /proc file that is given in kB, in bytes; 0 when absent.
+uint64_t proc_bytes(const char* path, const std::string& field) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(field + ":", 0) != 0) continue;
+    uint64_t kilobytes = 0;
+    std::istringstream(line.substr(field.size() + 1)) >> kilobytes;
+    return kilobytes * 1024;
+  }
+  return 0;
+}
+
+// Peak of resident memory, leaving out what the bandwidth measurement takes in between.
+class PeakMemory {
+ public:
+  void read() { peak_ = std::max(peak_, proc_bytes("/proc/self/status", "VmHWM")); }
+  void restart() {
+    std::ofstream("/proc/self/clear_refs") << "5";  // VmHWM := VmRSS (proc(5))
+  }
+  uint64_t peak() const { return peak_; }
+
+ private:
+  uint64_t peak_ = 0;
+};
+
+bool is_shape(const std::string& name) {
+  for (size_t i = 0; const char* shape = svq_shape_name(i); ++i)
+    if (name == shape) return true;
+  return false;
+}
+
+std::string shape_list() {
+  std::string list;
+  for (size_t i = 0; const char* shape = svq_shape_name(i); ++i) list += (i ? ", " : "") + std::string(shape);
+  return list;
+}
+
+void load(const BenchOptions& o, Bench& bench) {
+  const Stopwatch watch;
+  if (std::filesystem::exists(o.model)) {
+    bench.model = load_model(o.model);
+  } else if (is_shape(o.model)) {
+    svq_model* model = nullptr;
+    check(svq_model_create_random(o.model.c_str(), o.bits, 0, &model));
+    bench.model.reset(model);
+    bench.random = true;
+  } else {
+    throw Failure(fmt::format("{}: is neither a file nor the name of a shape ({})", o.model, shape_list()));
+  }
+  bench.load_seconds = watch.seconds();
+  bench.info = model_info(bench.model.get());
+}
+
+class Runner {
+ public:
+  Runner(const BenchOptions& o, Bench& bench, uint32_t threads, uint32_t context) : bench_(bench) {
+    SessionOptions options;
+    options.context = context;
+    options.threads = threads;
+    options.kv_bits = o.kv_bits;
+    session_ = create_session(bench.model.get(), options);
+    bench.session_memory = std::max(bench.session_memory, svq_session_memory(session_.get()));
+    std::mt19937 random(0);
+    tokens_.resize(context);
+    for (svq_token& t : tokens_) t = static_cast<svq_token>(random() % bench.info.vocab);
+    // Greedy: what is timed up to the first token is the model, not the drawing.
+    check(svq_session_set_sampler(session_.get(), SVQ_SAMPLER_TEMPERATURE, 0));
+  }
+
+  uint32_t threads() const { return svq_session_threads(session_.get()); }
+
+  void prefill(Result& r, bool measured) {
+    fill(r.depth);
+    const Stopwatch watch;
+    check(svq_session_eval(session_.get(), &tokens_[r.depth], r.tokens));
+    const double seconds = watch.seconds();
+    svq_token token;
+    check(svq_session_sample(session_.get(), &token));
+    if (!measured) return;
+    r.speed.push_back(r.tokens / seconds);
+    r.first_token.push_back(watch.seconds());
+  }
+
+  void decode(Result& r, bool measured) {
+    fill(r.depth);
+    const Stopwatch watch;
+    for (uint32_t i = 0; i < r.tokens; ++i) check(svq_session_eval(session_.get(), &tokens_[r.depth + i], 1));
+    if (measured) r.speed.push_back(r.tokens / watch.seconds());
+  }
+
+ private:
+  // A context of exactly `depth` tokens; what is there already is kept.
+  void fill(uint32_t depth) {
+    const size_t held = std::min<size_t>(svq_session_position(session_.get()), depth);
+    check(svq_session_truncate(session_.get(), held));
+    if (held < depth) check(svq_session_eval(session_.get(), &tokens_[held], depth - held));
+  }
+
+  Bench& bench_;
+  SessionPtr session_;
+  std::vector<svq_token> tokens_;
+};
+
+}  // namespace
+
+std::string Result::name() const {
+  const std::string at = depth ? fmt::format(" @ {}", depth) : "";
+  return fmt::format("{}{}{}", decode ? "tg" : "pp", tokens, at);
+}
+
+Bench run_bench(const BenchOptions& o, Progress& progress) {
+  Bench bench;
+  PeakMemory memory;
+  progress.show("loading");
+  load(o, bench);
+
+  std::vector<Result> plan;
+  uint32_t context = 1;
+  for (uint32_t depth : o.depth) {
+    for (bool decode : {false, true}) {
+      for (uint32_t tokens : decode ? o.generate : o.prompt) {
+        if (tokens == 0) continue;
+        plan.push_back({decode, tokens, depth, 0, {}, {}, 0, 0});
+        context = std::max(context, depth + tokens);
+      }
+    }
+  }
+  if (plan.empty()) throw Failure("--prompt and --generate are both 0: nothing to measure");
+
+  const uint64_t available = proc_bytes("/proc/meminfo", "MemAvailable");
+  const uint64_t stream = o.bandwidth_bytes ? o.bandwidth_bytes
+                          : available       ? std::clamp<uint64_t>(available / 4, 32 << 20, 512 << 20)
+                                            : 512 << 20;
+  const std::vector<uint32_t> thread_counts = o.threads.empty() ? std::vector<uint32_t>{0} : o.threads;
+  for (uint32_t requested : thread_counts) {
+    const size_t first = bench.results.size();
+    uint32_t threads = requested;
+    {
+      Runner runner(o, bench, requested, context);
+      threads = runner.threads();
+      for (Result result : plan) {
+        result.threads = threads;
+        for (uint32_t i = 0; i <= o.repeat; ++i) {  // 0: warm-up
+          progress.show(fmt::format("{}, {} threads: {}", result.name(), threads,
+                                    i ? fmt::format("run {} of {}", i, o.repeat) : "warm-up"));
+          result.decode ? runner.decode(result, i > 0) : runner.prefill(result, i > 0);
+        }
+        bench.results.push_back(std::move(result));
+      }
+      memory.read();
+    }
+    progress.show(fmt::format("read bandwidth, {} threads", threads));
+    const double bandwidth = svq_measure_read_bandwidth(threads, stream);
+    memory.restart();
+    for (size_t i = first; i < bench.results.size(); ++i) {
+      Result& r = bench.results[i];
+      r.read_bandwidth = bandwidth;
+      if (r.decode) r.weight_bandwidth = spread_of(r.speed).mean * static_cast<double>(bench.info.decode_bytes);
+    }
+  }
+  bench.peak_memory = memory.peak();
+  progress.clear();
+  return bench;
+}
+
+}  // namespace svq::tools

@@ -1,0 +1,65 @@
+#include "tools/common/cli.h"
+
+#include <fmt/core.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+
+namespace svq::tools {
+
+void describe(CLI::App& app, const std::string& name, const std::string& examples) {
+  app.name(name);
+  app.footer("\nExamples:\n" + examples);
+  app.get_formatter()->column_width(34);
+  app.set_version_flag("--version", fmt::format("{} {}", name, svq_version_string()), "Print the version and leave");
+  app.set_help_flag("-h,--help", "Print this help and leave");
+}
+
+void add_threads(CLI::App& app, uint32_t& threads) {
+  app.add_option("--threads", threads, "Threads that compute (default: physical cores, at most 8)")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 256u));
+}
+
+void add_kv_bits(CLI::App& app, uint32_t& kv_bits) {
+  app.add_option("--kv-bits", kv_bits, "Bits of a value in the KV cache: 16 (default) or 8")
+      ->type_name("BITS")
+      ->check(CLI::IsMember({8u, 16u}));
+}
+
+int run_program(CLI::App& app, const std::string& name, int argc, char** argv, const std::function<int()>& body) {
+  auto fail = [&](const std::string& sentence, int code) {
+    std::fflush(stdout);
+    fmt::print(stderr, "{}: {}\n", name, sentence);
+    return code;
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) {  // --help, --version
+      app.exit(e);
+      return std::fflush(stdout) == 0 ? kExitOk : kExitFailure;
+    }
+    return fail(fmt::format("{} (see {} --help)", e.what(), name), kExitUsage);
+  }
+  try {
+    const int code = body();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout))
+      return fail(fmt::format("standard output: cannot be written: {}", std::strerror(errno)), kExitFailure);
+    return code;
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory", kExitFailure);
+  } catch (const std::exception& e) {
+    return fail(e.what(), kExitFailure);
+  }
+}
+
+void print_json(const nlohmann::ordered_json& json, bool indented) {
+  const std::string text = json.dump(indented ? 2 : -1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  fmt::print("{}\n", text);
+}
+
+}  // namespace svq::tools

@@ -1,0 +1,32 @@
+// What the programs' main functions share: parsing, error sentences, exit codes.
+#pragma once
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tools/common/runtime.h"
+
+namespace svq::tools {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailure = 1;        // the work could not be done
+inline constexpr int kExitUsage = 2;          // the command line is wrong
+inline constexpr int kExitInterrupted = 130;  // stopped by Ctrl-C, as shells report it
+
+// Width of the help texts, --version, examples after the options.
+void describe(CLI::App& app, const std::string& name, const std::string& examples);
+
+// Parses the command line and runs body, whose value is the exit code. Every failure becomes one line
+// "NAME: sentence" on standard error. Also fails when standard output could not be written.
+int run_program(CLI::App& app, const std::string& name, int argc, char** argv, const std::function<int()>& body);
+
+// --threads, --context and --kv-bits with the library's defaults.
+void add_threads(CLI::App& app, uint32_t& threads);
+void add_kv_bits(CLI::App& app, uint32_t& kv_bits);
+
+// JSON on standard output, indented, ending in a line break. Text that is not UTF-8 is repaired.
+void print_json(const nlohmann::ordered_json& json, bool indented = true);
+
+}  // namespace svq::tools

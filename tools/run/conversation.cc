@@ -1,0 +1,153 @@
+#include "tools/run/conversation.h"
+
+#include <algorithm>
+#include <exception>
+
+namespace svq::tools {
+
+const char* stop_name(Stop stop) {
+  switch (stop) {
+    case Stop::kEnd:
+      return "end";
+    case Stop::kLength:
+      return "length";
+    case Stop::kContextFull:
+      return "context";
+    case Stop::kInterrupted:
+      return "interrupted";
+  }
+  return "";
+}
+
+Conversation::Conversation(svq_model* model, const SessionOptions& session, const SamplerOptions& sampler,
+                           std::string system, size_t max_tokens, Interrupts& interrupts)
+    : model_(model),
+      session_(create_session(model, session)),
+      system_(std::move(system)),
+      max_tokens_(max_tokens ? max_tokens : svq_session_context(session_.get())),
+      interrupts_(interrupts) {
+  const std::string format = model_info(model).chat_format;
+  has_chat_ = !format.empty() && format != "none";
+  auto set = [&](svq_sampler_parameter parameter, const std::optional<double>& value) {
+    if (value) check(svq_session_set_sampler(session_.get(), parameter, *value));
+  };
+  set(SVQ_SAMPLER_TEMPERATURE, sampler.temperature);
+  set(SVQ_SAMPLER_TOP_K, sampler.top_k);
+  set(SVQ_SAMPLER_TOP_P, sampler.top_p);
+  set(SVQ_SAMPLER_MIN_P, sampler.min_p);
+  set(SVQ_SAMPLER_REPETITION_PENALTY, sampler.repetition_penalty);
+  set(SVQ_SAMPLER_SEED, sampler.seed);
+}
+
+namespace {
+
+struct Stream {
+  const OnText& on_text;
+  std::string text;
+  std::vector<svq_token>& tokens;
+  std::exception_ptr error;
+};
+
+int on_token(const char* text, size_t bytes, svq_token token, void* user) {
+  Stream& stream = *static_cast<Stream*>(user);
+  try {
+    stream.text.append(text, bytes);
+    stream.tokens.push_back(token);
+    stream.on_text({text, bytes});
+    return 0;
+  } catch (...) {  // must not pass through the library
+    stream.error = std::current_exception();
+    return 1;
+  }
+}
+
+}  // namespace
+
+Answer Conversation::generate(const std::vector<svq_token>& prompt, const OnText& on_text) {
+  Answer answer;
+  generated_.clear();
+  Stream stream{on_text, {}, generated_, nullptr};
+  const size_t start = svq_session_position(session_.get());
+  interrupts_.begin(session_.get());
+  svq_status status;
+  svq_generate_result result{};
+  for (;;) {
+    const size_t done = svq_session_position(session_.get()) - start;
+    status = svq_session_generate(session_.get(), prompt.data() + done, prompt.size() - done, max_tokens_, on_token,
+                                  &stream, &result);
+    answer.prompt_seconds += result.prompt_seconds;
+    // A Ctrl-C that came when the answer before was just complete cancels this one: it is not meant.
+    const bool stale = status == SVQ_ERROR_CANCELLED && !interrupts_.requested() && generated_.empty() &&
+                       svq_session_position(session_.get()) - start < prompt.size();
+    if (!stale) break;
+  }
+  interrupts_.end();
+  if (stream.error) std::rethrow_exception(stream.error);
+  answer.text = std::move(stream.text);
+  answer.n_prompt = prompt.size();
+  answer.n_generated = result.n_generated;
+  answer.generate_seconds = result.generate_seconds;
+  if (status == SVQ_ERROR_CANCELLED) {
+    answer.stop = Stop::kInterrupted;
+  } else if (status == SVQ_ERROR_CONTEXT_FULL) {
+    answer.stop = Stop::kContextFull;
+    answer.prompt_too_long = true;
+  } else {
+    check(status);
+    answer.stop = result.stop == 3   ? Stop::kContextFull
+                  : result.stop == 1 ? Stop::kLength
+                  : result.stop == 4 ? Stop::kInterrupted
+                                     : Stop::kEnd;
+  }
+  return answer;
+}
+
+Answer Conversation::ask(const std::string& user, const OnText& on_text) {
+  std::vector<svq_message> messages;
+  if (n_turns_ == 0 && !system_.empty()) messages.push_back({"system", system_.c_str()});
+  messages.push_back({"user", user.c_str()});
+  const std::vector<svq_token> turn = chat_tokenize(model_, messages, n_turns_ > 0, true);
+  std::vector<svq_token> prompt = pending_;
+  prompt.insert(prompt.end(), turn.begin(), turn.end());
+
+  const size_t start = svq_session_position(session_.get());
+  const Answer answer = generate(prompt, on_text);
+  if (answer.stop != Stop::kEnd && generated_.empty()) {  // as if it had not been asked
+    check(svq_session_truncate(session_.get(), start));
+    return answer;
+  }
+  const size_t turn_start = start + pending_.size();
+  pending_.clear();
+  if (answer.stop != Stop::kEnd) finish_turn(turn_start, turn, std::move(messages), answer.text);
+  ++n_turns_;
+  return answer;
+}
+
+void Conversation::finish_turn(size_t start, const std::vector<svq_token>& prompt, std::vector<svq_message> messages,
+                               const std::string& text) {
+  messages.push_back({"assistant", text.c_str()});
+  std::vector<svq_token> whole = chat_tokenize(model_, messages, n_turns_ > 0, false);
+  // The turn ends with its end token, as after an answer that the model ended itself.
+  while (!whole.empty() && !svq_token_is_end(model_, whole.back())) whole.pop_back();
+  std::vector<svq_token> held = prompt;
+  held.insert(held.end(), generated_.begin(), generated_.end());
+  held.resize(std::min(held.size(), svq_session_position(session_.get()) - start));
+  const auto differ = std::mismatch(whole.begin(), whole.end(), held.begin(), held.end()).first;
+  check(svq_session_truncate(session_.get(), start + static_cast<size_t>(differ - whole.begin())));
+  pending_.assign(differ, whole.end());
+}
+
+Answer Conversation::complete(const std::string& text, const OnText& on_text) {
+  reset();
+  const std::vector<svq_token> prompt = tokenize(model_, text, SVQ_TOKENIZE_ADD_SPECIAL | SVQ_TOKENIZE_PARSE_SPECIAL);
+  if (prompt.empty()) throw Failure("the prompt is empty");
+  return generate(prompt, on_text);
+}
+
+void Conversation::reset() {
+  check(svq_session_truncate(session_.get(), 0));
+  pending_.clear();
+  n_turns_ = 0;
+}
+
+}  // namespace svq::tools
