@@ -96,8 +96,8 @@ class GroupQuantizer {
         throw Error(l.name + ": the weight holds a NaN or an infinity; finite values were expected");
     }
     if (unisvq_ && options_.lattice == LatticeInit::kOrthogonal && columns % options_.group_dim != 0) {
-      throw Error(job_.name + ": has " + std::to_string(columns) +
-                  " columns; an orthogonal lattice expects a multiple of " + std::to_string(options_.group_dim));
+      throw Error(job_.name + ": has " + std::to_string(columns) + " columns; a multiple of " +
+                  std::to_string(options_.group_dim) + " was expected with an orthogonal lattice");
     }
     if (job_.hessian.defined()) {
       if (job_.hessian.dim() != 2 || job_.hessian.size(0) != columns || job_.hessian.size(1) != columns) {
