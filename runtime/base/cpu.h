@@ -1,0 +1,13 @@
+// What this process may run on.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace svq::rt {
+
+std::vector<uint32_t> allowed_cpus();  // logical CPUs of the affinity mask, ascending; never empty
+uint32_t physical_cores();             // distinct cores among them: SMT siblings count once; at least 1
+// Restricts the calling thread to `cpus`. False if the system refuses (e.g. none of them is allowed).
+bool pin_this_thread(const std::vector<uint32_t>& cpus);
+
+}  // namespace svq::rt

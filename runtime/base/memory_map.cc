@@ -1,0 +1,76 @@
+#include "runtime/base/memory_map.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "runtime/base/error.h"
+
+namespace svq::rt {
+namespace {
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) close(fd);
+  }
+};
+}  // namespace
+
+MemoryMap MemoryMap::file(const std::string& path) {
+  // O_NONBLOCK: opening a FIFO must not wait for its writer.
+  const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (file.fd < 0) fail(SVQ_ERROR_IO, path, ": cannot be opened: ", std::strerror(errno));
+  struct stat info;
+  if (fstat(file.fd, &info) != 0) fail(SVQ_ERROR_IO, path, ": cannot be examined: ", std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) fail(SVQ_ERROR_IO, path, ": is not a regular file");
+  MemoryMap map;
+  map.size_ = static_cast<size_t>(info.st_size);
+  if (map.size_ == 0) return map;
+  void* data = mmap(nullptr, map.size_, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (data == MAP_FAILED) {
+    map.size_ = 0;
+    fail(SVQ_ERROR_IO, path, ": cannot be mapped: ", std::strerror(errno));
+  }
+  map.data_ = static_cast<uint8_t*>(data);
+  return map;
+}
+
+MemoryMap MemoryMap::anonymous(size_t bytes) {
+  MemoryMap map;
+  if (bytes == 0) return map;
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) fail(SVQ_ERROR_OUT_OF_MEMORY, bytes, " bytes of memory are not to be had");
+  map.data_ = static_cast<uint8_t*>(data);
+  map.size_ = bytes;
+#ifdef MADV_HUGEPAGE
+  madvise(data, bytes, MADV_HUGEPAGE);  // a hint: fewer TLB misses while streaming; failure does not matter
+#endif
+  return map;
+}
+
+MemoryMap::MemoryMap(MemoryMap&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MemoryMap& MemoryMap::operator=(MemoryMap&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MemoryMap::~MemoryMap() {
+  if (data_ != nullptr) munmap(data_, size_);
+}
+
+void MemoryMap::prefault() const {
+  if (data_ == nullptr) return;
+  madvise(data_, size_, MADV_WILLNEED);
+  volatile uint8_t sink = 0;
+  for (size_t at = 0; at < size_; at += 4096) sink = static_cast<uint8_t>(sink + data_[at]);
+}
+
+}  // namespace svq::rt

@@ -1,0 +1,82 @@
+#include "runtime/base/thread_pool.h"
+
+#include "runtime/base/cpu.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace svq::rt {
+namespace {
+
+// About 50 µs on current CPUs: longer than the gaps between the steps of a token, shorter than a scheduler's time
+// slice.
+constexpr int kSpins = 2000;
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb" ::: "memory");  // `yield` does nothing on most cores; isb stalls for some tens of cycles
+#endif
+}
+
+// Waits until value differs from `old`; returns it.
+uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
+  for (int i = 0; i < kSpins; ++i) {
+    const uint32_t now = value.load(std::memory_order_acquire);
+    if (now != old) return now;
+    pause_briefly();
+  }
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(const ThreadOptions& options) : threads_(options.threads == 0 ? 1 : options.threads) {
+  workers_.reserve(threads_ - 1);
+  try {
+    for (uint32_t t = 1; t < threads_; ++t) {
+      std::vector<uint32_t> cpus = options.cpus;
+      if (options.pin && !cpus.empty()) cpus = {options.cpus[t % options.cpus.size()]};
+      workers_.emplace_back([this, t, cpus] {
+        if (!cpus.empty()) pin_this_thread(cpus);
+        work(t);
+      });
+    }
+  } catch (...) {
+    stop();
+    throw;
+  }
+}
+
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
+  stop_.store(true, std::memory_order_relaxed);
+  job_.fetch_add(1, std::memory_order_release);
+  job_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::run_erased(Function function, const void* context) {
+  function_ = function;
+  context_ = context;
+  pending_.store(threads_ - 1, std::memory_order_relaxed);
+  job_.fetch_add(1, std::memory_order_release);
+  job_.notify_all();  // a system call only if a worker sleeps
+  function(context, 0);
+  for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;) left = wait_change(pending_, left);
+}
+
+void ThreadPool::work(uint32_t thread) {
+  for (uint32_t seen = 0;;) {
+    seen = wait_change(job_, seen);
+    if (stop_.load(std::memory_order_relaxed)) return;
+    function_(context_, thread);
+    if (pending_.fetch_sub(1, std::memory_order_release) == 1) pending_.notify_one();
+  }
+}
+
+}  // namespace svq::rt

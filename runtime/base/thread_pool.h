@@ -1,0 +1,61 @@
+// A session's threads: n - 1 workers and the caller. Work is split statically, so that nothing depends on timing;
+// workers spin for some microseconds between two jobs (the next one follows at once inside a token) and then sleep.
+// One thread at a time may call run. With one thread there is no synchronisation at all.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace svq::rt {
+
+struct ThreadOptions {
+  uint32_t threads = 1;        // the caller among them
+  bool pin = false;            // worker i (1 …) runs on the i-th CPU of `cpus`; CPU 0 is left to the caller
+  std::vector<uint32_t> cpus;  // that workers may use; empty: any. The calling thread is never moved.
+};
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(const ThreadOptions& options);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  uint32_t threads() const { return threads_; }
+
+  // job(thread), thread in [0, threads): every thread once, the caller as 0. Returns when all are done. No exceptions.
+  template <class Job>
+  void run(const Job& job) {
+    if (threads_ == 1) {
+      job(0u);
+      return;
+    }
+    run_erased([](const void* context, uint32_t thread) { (*static_cast<const Job*>(context))(thread); }, &job);
+  }
+
+  // job(begin, end, thread) over contiguous parts of [0, n), sizes differing by at most one.
+  template <class Job>
+  void split(uint64_t n, const Job& job) {
+    run([&](uint32_t thread) {
+      const uint64_t begin = n * thread / threads_, end = n * (thread + 1) / threads_;
+      if (begin < end) job(begin, end, thread);
+    });
+  }
+
+ private:
+  using Function = void (*)(const void*, uint32_t);
+  void run_erased(Function function, const void* context);
+  void work(uint32_t thread);
+  void stop();
+
+  const uint32_t threads_;
+  Function function_ = nullptr;
+  const void* context_ = nullptr;
+  alignas(64) std::atomic<uint32_t> job_{0};      // number of the current job
+  alignas(64) std::atomic<uint32_t> pending_{0};  // workers that have not finished it
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace svq::rt

@@ -1,0 +1,53 @@
+// The seam between the forward pass and the device that computes it. forward.cc says what a model does in terms of
+// these operations; a backend says how. Activations live in buffers that only the backend can read; tokens come in and
+// logits go out through host memory. A backend belongs to one session and holds its KV cache and scratch memory.
+//
+// Every operation acts on the current chunk: n tokens at consecutive positions, n ≤ max_tokens. What it computes for a
+// token must not depend on the chunk around it. Operations may be queued: only head() must have finished on return.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "runtime/model/weights.h"
+
+namespace svq::rt {
+
+// Activations (max_tokens, width) f32 that the backend owns: a handle, valid for the backend that gave it.
+enum class Buffer : uint32_t {};
+
+// RMSNorm in front of a group of linears: x / rms(x), times weight if there is one.
+struct Norm {
+  bool apply = false;
+  const float* weight = nullptr;  // (width of x)
+};
+
+// One linear of a group that reads the same x.
+struct Projection {
+  const Linear& linear;
+  Buffer out;  // (n, linear.rows)
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual Buffer make_buffer(uint32_t width) = 0;  // when the session is created, never later
+
+  // Starts a chunk: tokens[i] is at position + i. Positions beyond it are forgotten, those before it are cached.
+  virtual void begin(uint32_t position, std::span<const int32_t> tokens) = 0;
+  // x = rows of the embedding for the chunk's tokens.
+  virtual void embed(const Linear& embedding, Buffer x) = 0;
+  // Each out = linear(norm(x)). The norm, each distinct input transform and each rounding to int8 are computed once.
+  virtual void project(Buffer x, const Norm& norm, std::span<const Projection> group) = 0;
+  // Per head: q = rope(norm(q, q_norm)), k likewise, a null norm meaning none; then k and v enter the layer's cache.
+  virtual void rope_and_store(uint32_t layer, Buffer q, Buffer k, Buffer v, const float* q_norm,
+                              const float* k_norm) = 0;
+  // out = attention of each token's query heads over the layer's cache up to the token itself, within the window.
+  virtual void attend(uint32_t layer, Buffer q, Buffer out) = 0;
+  virtual void silu_mul(Buffer gate, Buffer up) = 0;  // gate = silu(gate) ⊙ up
+  virtual void add(Buffer x, Buffer y) = 0;           // x += y
+  // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory.
+  virtual void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) = 0;
+};
+
+}  // namespace svq::rt

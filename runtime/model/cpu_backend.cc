@@ -1,0 +1,170 @@
+#include "runtime/model/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "schema/packing.h"
+
+namespace svq::rt {
+
+CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const kernels::Table& kernels,
+                       ThreadPool* pool, Arena& arena)
+    : w_(weights),
+      options_(options),
+      k_(kernels),
+      pool_(pool),
+      arena_(arena),
+      cache_(weights.config, options.context, options.kv_bits, arena) {
+  const uint64_t n = options_.max_tokens, half = w_.config.head_dim / 2;
+  rope_cos_ = arena.take<float>(n * half);
+  rope_sin_ = arena.take<float>(n * half);
+  k_pad_ = static_cast<uint32_t>(format::padded_columns(w_.max_columns));
+  normed_ = arena.take<float>(n * k_pad_);
+  rotated_ = arena.take<float>(n * k_pad_);
+  z_ = arena.take<float>(n * k_pad_);
+  codes_ = arena.take<int8_t>(n * k_pad_);
+  quantized_ = arena.take<kernels::Quantized>(n);
+  side_ = arena.take<float>(n * kMaxGroup * w_.max_side_rank);
+  acc_values_ = std::max<size_t>(kAccValues, n * kTileRows);
+  scratch_.resize(options_.threads);
+  for (Scratch& s : scratch_) {
+    s.acc = arena.take<int32_t>(acc_values_);
+    s.rotate = arena.take<float>(std::max(w_.max_columns, w_.max_rotation));
+    s.row = arena.take<float>(std::max(w_.max_columns, kTileRows));
+    s.gemm = arena.take<uint8_t>(k_.gemm_scratch(w_.max_columns, options_.max_tokens));
+  }
+}
+
+Buffer CpuBackend::make_buffer(uint32_t width) {
+  buffers_.push_back({arena_.take<float>(uint64_t{options_.max_tokens} * width), width});
+  return static_cast<Buffer>(buffers_.size() - 1);
+}
+
+void CpuBackend::begin(uint32_t position, std::span<const int32_t> tokens) {
+  position_ = position;
+  n_ = static_cast<uint32_t>(tokens.size());
+  tokens_ = tokens;
+  const uint32_t half = w_.config.head_dim / 2;
+  each_token(n_, [&](uint32_t t, uint32_t) {
+    for (uint32_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(position_ + t) * static_cast<double>(w_.config.rope_inv_freq[i]);
+      const double factor = w_.config.rope_attention_factor;
+      rope_cos_[size_t{t} * half + i] = static_cast<float>(std::cos(angle) * factor);
+      rope_sin_[size_t{t} * half + i] = static_cast<float>(std::sin(angle) * factor);
+    }
+  });
+}
+
+// x = out_scale[token] · scale ⊙ Hᵀ Q_token
+void CpuBackend::embed(const Linear& l, Buffer xb) {
+  Activations& x = buffer(xb);
+  each_token(n_, [&](uint32_t t, uint32_t thread) {
+    const auto token = static_cast<uint32_t>(tokens_[t]);
+    float* out = x.data + size_t{t} * x.width;
+    if (!l.is_packed()) {
+      k_.row_f16(l.weight + uint64_t{token} * l.columns, l.columns, out);
+      return;
+    }
+    k_.decode_row(l.packed, w_.affine_maps[static_cast<uint32_t>(l.affine)], token, out);
+    if (l.input_transform >= 0) {
+      const InputTransform& transform = w_.input_transforms[static_cast<uint32_t>(l.input_transform)];
+      k_.rotate(out, transform.rotation, true, scratch_[thread].rotate);
+      if (transform.scale != nullptr) {
+        float* scale = scratch_[thread].row;
+        k_.row_f16(transform.scale, l.columns, scale);
+        for (uint32_t i = 0; i < l.columns; ++i) out[i] *= scale[i];
+      }
+    }
+    if (l.out_scale != nullptr) {
+      const float scale = kernels::f16_to_f32(l.out_scale[token]);
+      for (uint32_t i = 0; i < l.columns; ++i) out[i] *= scale;
+    }
+  });
+}
+
+void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb, const float* q_norm,
+                                const float* k_norm) {
+  const Config& c = w_.config;
+  const uint32_t d = c.head_dim, half = d / 2;
+  Activations &q = buffer(qb), &k = buffer(kb), &v = buffer(vb);
+  each_token(n_, [&](uint32_t t, uint32_t) {
+    const float* cos = rope_cos_ + size_t{t} * half;
+    const float* sin = rope_sin_ + size_t{t} * half;
+    for (uint32_t h = 0; h < c.n_heads; ++h) {
+      float* head = q.data + size_t{t} * q.width + size_t{h} * d;
+      if (q_norm != nullptr) k_.rmsnorm(head, q_norm, c.norm_eps, d, head);
+      k_.rope(head, cos, sin, d);
+    }
+    for (uint32_t h = 0; h < c.n_kv_heads; ++h) {
+      float* key = k.data + size_t{t} * k.width + size_t{h} * d;
+      const float* value = v.data + size_t{t} * v.width + size_t{h} * d;
+      if (k_norm != nullptr) k_.rmsnorm(key, k_norm, c.norm_eps, d, key);
+      k_.rope(key, cos, sin, d);
+      const uint64_t at = cache_.run(layer, h) + position_ + t;
+      if (cache_.is_f16) {
+        k_.store_f16(key, d, cache_.k16 + at * d);
+        k_.store_f16(value, d, cache_.v16 + at * d);
+      } else {
+        k_.store_i8(key, d, cache_.k8 + at * d, cache_.k_scale + at);
+        k_.store_i8(value, d, cache_.v8 + at * d, cache_.v_scale + at);
+      }
+    }
+  });
+}
+
+void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
+  const Config& c = w_.config;
+  const uint32_t d = c.head_dim, group = c.n_heads / c.n_kv_heads;
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+  Activations &q = buffer(qb), &out = buffer(ob);
+  const uint64_t units = uint64_t{n_} * c.n_heads;
+  // Token by token inside a head: a thread's consecutive units read the same keys and values.
+  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t) {
+    for (uint64_t u = begin; u < end; ++u) {
+      const auto h = static_cast<uint32_t>(u / n_), t = static_cast<uint32_t>(u % n_);
+      const uint32_t last = position_ + t;
+      const uint32_t first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0;
+      const float* query = q.data + size_t{t} * q.width + size_t{h} * d;
+      float* result = out.data + size_t{t} * out.width + size_t{h} * d;
+      const uint64_t run = cache_.run(layer, h / group);
+      if (cache_.is_f16) {
+        k_.attend_f16(query, cache_.k16 + run * d, cache_.v16 + run * d, d, first, last, d, scale, result);
+      } else {
+        k_.attend_i8(query, cache_.k8 + run * d, cache_.v8 + run * d, cache_.k_scale + run, cache_.v_scale + run, d, 1,
+                     first, last, d, scale, result);
+      }
+    }
+  });
+}
+
+void CpuBackend::silu_mul(Buffer gb, Buffer ub) {
+  Activations &gate = buffer(gb), &up = buffer(ub);
+  each_token(n_, [&](uint32_t t, uint32_t) {
+    const size_t at = size_t{t} * gate.width;
+    k_.silu_mul(gate.data + at, up.data + at, gate.width, gate.data + at);
+  });
+}
+
+void CpuBackend::add(Buffer xb, Buffer yb) {
+  Activations &x = buffer(xb), &y = buffer(yb);
+  each_token(
+      n_, [&](uint32_t t, uint32_t) { k_.add(x.data + size_t{t} * x.width, y.data + size_t{t} * y.width, x.width); });
+}
+
+void CpuBackend::project(Buffer xb, const Norm& norm, std::span<const Projection> group) {
+  const Activations& x = buffer(xb);
+  Target targets[kMaxGroup] = {};
+  for (size_t i = 0; i < group.size(); ++i) {
+    const Activations& out = buffer(group[i].out);
+    targets[i] = {&group[i].linear, out.data, out.width};
+  }
+  run_group({x.data, x.width, n_, norm}, {targets, group.size()});
+}
+
+void CpuBackend::head(Buffer xb, const Norm& norm, const Linear& head, uint32_t first, float* logits) {
+  const Activations& x = buffer(xb);
+  const Target target{&head, logits, head.rows};
+  run_group({x.data + size_t{first} * x.width, x.width, n_ - first, norm}, {&target, 1});
+}
+
+}  // namespace svq::rt

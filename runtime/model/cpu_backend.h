@@ -1,0 +1,129 @@
+// The forward pass's operations on this machine's CPU: the kernels of kernels-neon/ and the session's threads.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels-neon/kernels.h"
+#include "runtime/base/arena.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/model/backend.h"
+#include "runtime/model/kv_cache.h"
+
+namespace svq::rt {
+
+struct CpuOptions {
+  uint32_t context = 0;      // positions of the KV cache
+  uint32_t max_tokens = 64;  // of a chunk
+  uint32_t threads = 1;
+  uint32_t kv_bits = 16;           // 16: f16, 8: int8
+  bool float_activations = false;  // packed linears on f32 instead of int8 activations
+};
+
+class CpuBackend final : public Backend {
+ public:
+  // All memory comes from the arena, here and in make_buffer. With a measuring arena nothing may be run and pool may be
+  // null.
+  CpuBackend(const Weights& weights, const CpuOptions& options, const kernels::Table& kernels, ThreadPool* pool,
+             Arena& arena);
+
+  Buffer make_buffer(uint32_t width) override;
+  void begin(uint32_t position, std::span<const int32_t> tokens) override;
+  void embed(const Linear& embedding, Buffer x) override;
+  void project(Buffer x, const Norm& norm, std::span<const Projection> group) override;
+  void rope_and_store(uint32_t layer, Buffer q, Buffer k, Buffer v, const float* q_norm, const float* k_norm) override;
+  void attend(uint32_t layer, Buffer q, Buffer out) override;
+  void silu_mul(Buffer gate, Buffer up) override;
+  void add(Buffer x, Buffer y) override;
+  void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) override;
+
+  const KvCache& cache() const { return cache_; }
+
+ private:
+  static constexpr size_t kMaxGroup = 3;  // linears that read the same x: q, k, v
+
+  struct Activations {
+    float* data;
+    uint32_t width;
+  };
+  struct Scratch {  // of one thread
+    int32_t* acc;   // (kAccValues)
+    float* rotate;  // (max_columns, max_rotation: the larger)
+    float* row;     // (max_columns, kTileRows: the larger)
+    uint8_t* gemm;  // what the gemm kernel asks for
+  };
+  struct Target {  // one linear of a group and where its outputs go
+    const Linear* linear;
+    float* out;  // (n, linear->rows)
+    size_t stride;
+  };
+  struct Inputs {    // what a group reads
+    const float* x;  // (n, columns)
+    size_t stride;
+    uint32_t n;
+    Norm norm;
+  };
+
+  // cpu_linear.cc
+  void run_group(const Inputs& in, std::span<const Target> targets);
+  void prepare_token(const Inputs& in, uint32_t token, const Linear& l, bool norm, bool rotate, uint32_t thread);
+  void side_inputs(const Inputs& in, uint32_t token, std::span<const Target> targets);
+  void multiply(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
+  void multiply_f16(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end);
+  void multiply_packed(uint32_t n, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
+  void finish_token(const Target& target, uint32_t index, uint32_t token, uint32_t thread);
+
+  Activations& buffer(Buffer b) { return buffers_[static_cast<uint32_t>(b)]; }
+  // job(token, thread) for every token of n, in parallel if there are several.
+  template <class Job>
+  void each_token(uint32_t n, const Job& job) {
+    if (n == 1) {
+      job(0u, 0u);
+      return;
+    }
+    pool_->split(n, [&](uint64_t begin, uint64_t end, uint32_t thread) {
+      for (uint64_t t = begin; t < end; ++t) job(static_cast<uint32_t>(t), thread);
+    });
+  }
+  // job(begin, end, thread) over [0, n); on the caller alone when `work`, in bytes touched, would not pay for waking
+  // others.
+  template <class Job>
+  void split(uint64_t n, uint64_t work, const Job& job) {
+    if (work < kParallelBytes) {
+      job(uint64_t{0}, n, 0u);
+    } else {
+      pool_->split(n, job);
+    }
+  }
+  static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs
+  static constexpr uint32_t kTileRows = 256;         // rows of a chunk multiplied before they are scaled, in cache
+  static constexpr uint32_t kAccValues = 4096;       // at least; (tokens of a chunk) · kTileRows
+
+  const Weights& w_;
+  const CpuOptions options_;
+  const kernels::Table& k_;
+  ThreadPool* pool_;
+  Arena& arena_;
+  KvCache cache_;
+  std::vector<Activations> buffers_;
+  std::vector<Scratch> scratch_;  // (threads)
+
+  // The current chunk.
+  uint32_t position_ = 0;
+  uint32_t n_ = 0;
+  std::span<const int32_t> tokens_;
+  float* rope_cos_;  // (max_tokens, head_dim / 2)
+  float* rope_sin_;  // (max_tokens, head_dim / 2)
+
+  // The current group of linears.
+  uint32_t k_pad_;                 // padded max_columns: stride of what follows
+  float* normed_;                  // (max_tokens, k_pad) norm(x)
+  float* rotated_;                 // (max_tokens, k_pad) u = H (scale ⊙ norm(x))
+  float* z_;                       // (max_tokens, k_pad) Aᵀu, zero beyond the columns
+  int8_t* codes_;                  // (max_tokens, k_pad) z rounded to int8
+  kernels::Quantized* quantized_;  // (max_tokens)
+  float* side_;                    // (max_tokens, kMaxGroup, max_side_rank) side_v x
+  size_t acc_values_;
+};
+
+}  // namespace svq::rt

@@ -1,0 +1,33 @@
+// One decoder-only transformer, described once for every backend.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "runtime/model/backend.h"
+#include "runtime/model/weights.h"
+
+namespace svq::rt {
+
+class Forward {
+ public:
+  // Takes the buffers it needs from the backend. Weights and backend must outlive it.
+  Forward(const Weights& weights, Backend& backend);
+
+  // Evaluates a chunk whose first token is at `position`. logits null: none are computed; else (n - first_logits,
+  // vocab) for the chunk's tokens from first_logits on.
+  void run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits);
+
+ private:
+  const Weights& w_;
+  Backend& b_;
+  Buffer x_;         // (n, hidden) residual stream
+  Buffer q_;         // (n, n_heads * head_dim)
+  Buffer k_;         // (n, n_kv_heads * head_dim)
+  Buffer v_;         // (n, n_kv_heads * head_dim)
+  Buffer attended_;  // (n, n_heads * head_dim)
+  Buffer gate_;      // (n, intermediate)
+  Buffer up_;        // (n, intermediate)
+  Buffer y_;         // (n, hidden) what a half block adds to the stream
+};
+
+}  // namespace svq::rt

@@ -1,0 +1,67 @@
+#include "runtime/model/generate.h"
+
+#include <chrono>
+
+#include "runtime/base/error.h"
+
+namespace svq::rt {
+namespace {
+
+enum Stop : int32_t { kEndToken = 0, kMaxTokens = 1, kCallback = 2, kContextFull = 3, kCancelled = 4 };
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+void generate(Session& session, std::span<const int32_t> prompt, size_t max_tokens, svq_stream_fn fn, void* user,
+              svq_generate_result& result) {
+  result = {};
+  const Tokenizer* tokenizer = session.model().tokenizer();
+  const uint32_t before = session.position();
+  auto start = Clock::now();
+  bool in_prompt = true;
+  try {
+    session.eval(prompt, nullptr);
+    session.check_cancelled();
+    result.n_prompt = prompt.size();
+    result.prompt_seconds = seconds_since(start);
+    in_prompt = false;
+    start = Clock::now();
+    session.stream().reset();
+
+    result.stop = kMaxTokens;
+    while (result.n_generated < max_tokens) {
+      if (session.position() == session.context()) {
+        result.stop = kContextFull;
+        break;
+      }
+      const int32_t token = session.sample();
+      const bool end = tokenizer != nullptr && tokenizer->is_end(token);
+      bool stop = false;
+      if (!end) {
+        ++result.n_generated;
+        const auto text =
+            session.stream().push(tokenizer == nullptr ? std::string_view() : tokenizer->token_bytes(token));
+        stop = fn != nullptr && fn(text.data(), text.size(), token, user) != 0;
+      }
+      session.eval({&token, 1}, nullptr);
+      if (end || stop) {
+        result.stop = end ? kEndToken : kCallback;
+        break;
+      }
+    }
+    result.generate_seconds = seconds_since(start);
+  } catch (const Error& e) {
+    if (in_prompt) {
+      result.n_prompt = session.position() - before;
+      result.prompt_seconds = seconds_since(start);
+    } else {
+      result.generate_seconds = seconds_since(start);
+    }
+    if (e.status() == SVQ_ERROR_CANCELLED) result.stop = kCancelled;
+    throw;
+  }
+}
+
+}  // namespace svq::rt

@@ -1,0 +1,62 @@
+#include "runtime/model/model.h"
+
+#include <exception>
+#include <utility>
+
+#include "runtime/base/error.h"
+#include "runtime/base/log.h"
+#include "runtime/file/tensors.h"
+
+namespace svq::rt {
+
+const kernels::Table& select_kernels() {
+  const char* error = nullptr;
+  const kernels::Table* table = kernels::select(&error);
+  if (table == nullptr) fail(SVQ_ERROR_UNSUPPORTED, error == nullptr ? "no kernels for this CPU" : error);
+  return *table;
+}
+
+std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOptions& options) {
+  ModelFile file = ModelFile::open(path);
+  if (options.memory_limit != 0 && file.bytes() > options.memory_limit) {
+    fail(SVQ_ERROR_OUT_OF_MEMORY, path, ": ", file.bytes(), " bytes, more than the memory limit of ",
+         options.memory_limit);
+  }
+  if (options.prefault) file.prefault();
+  if (options.verify) verify_checksums(file);
+  auto model = std::make_shared<const Model>(std::move(file));
+  log(SVQ_LOG_INFO, cat(path, ": ", model->file().bytes(), " bytes, ", model->sizes().n_parameters,
+                        " weights, kernels: ", kernels::isa_name(model->kernels().isa)));
+  return model;
+}
+
+Model::Model(ModelFile file)
+    : file_(std::move(file)), kernels_(select_kernels()), weights_(file_), sizes_(measure(file_.model())) {
+  const fb::Tokenizer* tables = file_.model().tokenizer();
+  if (tables == nullptr) return;
+  try {
+    tokenizer_ = Tokenizer::create(*tables, weights_.config.vocab);
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& e) {
+    fail(SVQ_ERROR_FORMAT, file_.name(), ": ", e.what());
+  }
+}
+
+const Tokenizer& Model::require_tokenizer() const {
+  if (tokenizer_ == nullptr) fail(SVQ_ERROR_NO_TOKENIZER, file_.name(), ": the file holds no tokenizer");
+  return *tokenizer_;
+}
+
+uint64_t model_heap_bytes(const fb::Model& metadata, const Weights& weights) {
+  uint64_t bytes = sizeof(Model) + weights.heap_bytes();
+  if (const fb::Tokenizer* t = metadata.tokenizer(); t != nullptr) {
+    // Hash tables of tokens and of merges; SentencePiece's own structures are some ten times its serialised model.
+    bytes += uint64_t{length(t->token_bytes())} + 64 * uint64_t{length(t->token_offsets())} +
+             48 * uint64_t{length(t->merges())} + 256 * uint64_t{length(t->special())} +
+             10 * uint64_t{length(t->sentencepiece())};
+  }
+  return bytes;
+}
+
+}  // namespace svq::rt

@@ -1,0 +1,56 @@
+// Draws the next token from logits, in this order:
+//   1. repetition penalty: logits of the distinct tokens among the last `repetition_window` are divided (positive) or
+//      multiplied (negative) by it
+//   2. temperature 0: the first maximum, and nothing of what follows
+//   3. top-k: the k largest (ties: the lower id first)
+//   4. top-p: of the softmax at temperature 1 over what is left, the shortest prefix with at least this share
+//   5. min-p: those with at least this share of the most probable one
+//   6. temperature: weights exp((logit - max) / temperature), one uniform number picks by them
+// Random numbers: SplitMix64 (Steele, Lea, Flood 2014) from the seed, one per drawn token, its upper 53 bits as a
+// fraction of 1. Settings, seed and logits determine the tokens.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "runtime/base/arena.h"
+
+namespace svq::rt {
+
+struct SamplerSettings {
+  double temperature = 0.8;
+  uint32_t top_k = 40;
+  double top_p = 0.95;
+  double min_p = 0.05;
+  double repetition_penalty = 1.0;
+  uint32_t repetition_window = 64;
+};
+
+class Sampler {
+ public:
+  Sampler(uint32_t vocab, Arena& arena);
+
+  SamplerSettings settings;
+  void seed(uint64_t seed) { state_ = seed; }
+
+  // logits (vocab); history: the tokens so far. Allocates nothing. Throws Error (INTERNAL) if a logit is NaN or
+  // infinite, or all are -infinity; -infinity excludes a token.
+  int32_t sample(const float* logits, std::span<const int32_t> history);
+
+ private:
+  struct Candidate {
+    float logit;
+    int32_t id;
+  };
+  float penalised(float logit, int32_t id) const;
+  void mark(std::span<const int32_t> history, bool value);
+  int32_t greedy(const float* logits) const;
+  int32_t draw(const float* logits);
+  double uniform();
+
+  const uint32_t vocab_;
+  Candidate* candidates_;  // (vocab)
+  uint8_t* recent_;        // (vocab) 1: in the repetition window
+  uint64_t state_ = 0;
+};
+
+}  // namespace svq::rt
