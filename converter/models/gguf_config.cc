@@ -107,9 +107,12 @@ RopeScaling read_scaling(const GgufFile& file, const Keys& keys, uint32_t contex
     const auto multiplier = keys.maybe_positive("rope.scaling.attn_factor").value_or(1);
     if (multiplier != 1)
       scaling.attention_factor = multiplier * (scaling.factor > 1 ? 0.1 * std::log(scaling.factor) + 1 : 1);
-    for (const char* key :
-         {"rope.scaling.yarn_log_multiplier", "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"}) {
-      if (keys.has(key)) keys.fail(key, "is given, which is not supported");
+    // 1 is what they are by default in a yarn file.
+    for (const char* key : {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"}) {
+      if (file.get_float(keys.name(key)).value_or(1) != 1) keys.fail(key, "is not 1, which is not supported");
+    }
+    if (keys.has("rope.scaling.yarn_log_multiplier")) {
+      keys.fail("rope.scaling.yarn_log_multiplier", "is given, which is not supported");
     }
   }
   return scaling;

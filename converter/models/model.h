@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "svq_generated.h"
 
@@ -51,6 +52,11 @@ class Model {
   virtual std::string source_hash() const = 0;
   virtual uint64_t source_bytes() const = 0;
   virtual bool tied() const = 0;  // the embedding is also the head
+  // What the user should know although the model can be used (an unknown chat template, say); one sentence each.
+  virtual const std::vector<std::string>& warnings() const {
+    static const std::vector<std::string> none;
+    return none;
+  }
 
   virtual bool has(Slot slot, int layer) const = 0;
   virtual Shape shape(Slot slot, int layer) const = 0;

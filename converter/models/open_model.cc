@@ -4,7 +4,10 @@
 
 #include "converter/base/error.h"
 #include "converter/models/config.h"
+#include "converter/models/gguf_metadata.h"
 #include "converter/models/source_model.h"
+#include "converter/models/tokenizer/hf_tokenizer.h"
+#include "converter/models/tokenizer/tables.h"
 #include "converter/sources/json.h"
 #include "converter/sources/safetensors.h"
 #include "converter/sources/text.h"
@@ -42,6 +45,17 @@ std::unique_ptr<Model> open_gguf(std::unique_ptr<GgufFile> file, const std::stri
   parts.name = readable(file->get_string("general.name").value_or(""));
   if (parts.name.empty()) parts.name = fs::path(parts.source_name).stem().string();
   parts.source_bytes = file->file_bytes();
+  parts.generation = read_sampling_keys(*file);
+  GgufTokenizer keys;
+  if (read_tokenizer_keys(*file, keys)) {
+    parts.tokenizer = std::make_unique<fb::TokenizerT>();
+    try {
+      parts.warnings = read_gguf_tokenizer(keys, *parts.tokenizer, parts.chat);
+    } catch (const Error& error) {
+      throw Error(parts.label + ": " + error.what());
+    }
+    check_tokenizer(*parts.tokenizer, parts.config.architecture.vocab, parts.label);
+  }
   parts.source = std::move(file);
   return std::make_unique<SourceModel>(std::move(parts));
 }
@@ -59,6 +73,12 @@ std::unique_ptr<Model> open_hf_directory(const fs::path& directory) {
   auto source = std::make_unique<SafetensorsDirectory>(directory);
   parts.source_bytes = source->file_bytes();
   parts.source = std::move(source);
+  parts.generation = read_generation_config(directory);
+  if (has_hf_tokenizer(directory)) {
+    parts.tokenizer = std::make_unique<fb::TokenizerT>();
+    parts.warnings = read_hf_tokenizer(directory, *parts.tokenizer, parts.chat);
+    check_tokenizer(*parts.tokenizer, parts.config.architecture.vocab, parts.label);
+  }
   return std::make_unique<SourceModel>(std::move(parts));
 }
 

@@ -24,6 +24,7 @@ class SourceModel final : public Model {
     std::unique_ptr<fb::TokenizerT> tokenizer;
     fb::ChatT chat;
     fb::GenerationT generation;
+    std::vector<std::string> warnings;
   };
   // Places every tensor and checks presence and shape; throws Error naming what is wrong.
   explicit SourceModel(Parts parts);
@@ -38,6 +39,7 @@ class SourceModel final : public Model {
   std::string source_hash() const override { return parts_.source->hash(); }
   uint64_t source_bytes() const override { return parts_.source_bytes; }
   bool tied() const override { return tied_; }
+  const std::vector<std::string>& warnings() const override { return parts_.warnings; }
 
   bool has(Slot slot, int layer) const override { return find(slot, layer) != nullptr; }
   Shape shape(Slot slot, int layer) const override;
