@@ -252,17 +252,21 @@ class Conversion {
 }  // namespace
 
 void convert(const Options& options, Reporter& reporter) {
+  check_output(options);  // before the source is read
+  init_threads(options.threads);
+  init_allocator();
+  convert(*open_model(options.source), options, reporter);
+}
+
+void convert(const Model& model, const Options& options, Reporter& reporter) {
   const auto started = std::chrono::steady_clock::now();
   check_output(options);
   if (!options.calibration.empty() && !std::filesystem::exists(options.calibration)) {
     throw Error(options.calibration.string() + ": no such file (--calibration)");
   }
-  init_threads(options.threads);
-  init_allocator();
-  const std::unique_ptr<Model> model = open_model(options.source);
-  const Plan plan = make_plan(*model, options);
+  const Plan plan = make_plan(model, options);
   const auto disk = disk_use(plan, options);
-  reporter.plan(*model, plan, disk);
+  reporter.plan(model, plan, disk);
   check_disk(disk);
   if (const uint64_t free = available_memory(); free != 0 && free < plan.memory_bytes) {
     reporter.warning("about " + format_bytes(plan.memory_bytes) + " of memory are needed, and " + format_bytes(free) +
@@ -270,11 +274,11 @@ void convert(const Options& options, Reporter& reporter) {
   }
   if (options.plan_only) return;
 
-  if (model->source_bytes() > (uint64_t{4} << 30)) reporter.note("reading the source to compute its checksum");
-  const std::string source_hash = model->source_hash();
+  if (model.source_bytes() > (uint64_t{4} << 30)) reporter.note("reading the source to compute its checksum");
+  const std::string source_hash = model.source_hash();
   const std::string calibration_hash = options.calibration.empty() ? "" : file_hash(options.calibration);
   WorkDirectory work(work_path(options), make_fingerprint(options, source_hash, calibration_hash), options.force);
-  Conversion conversion(*model, options, plan, work, reporter);
+  Conversion conversion(model, options, plan, work, reporter);
   const auto& parts = conversion.run();
 
   std::vector<const fb::PartT*> pointers;
@@ -295,7 +299,7 @@ void convert(const Options& options, Reporter& reporter) {
   }
   std::vector<double> measures;
   for (const std::string& name : measured_parts(plan)) measures.push_back(geometric_mean(errors[name]));
-  fb::ModelT metadata = describe_model(*model, plan, options, source_hash, calibration_hash, measures);
+  fb::ModelT metadata = describe_model(model, plan, options, source_hash, calibration_hash, measures);
   assemble(metadata, pointers);
   summary.file_bytes = write_svq(options.output, metadata, files, pointers);
   summary.bits_per_weight =

@@ -7,5 +7,7 @@ namespace svq::convert {
 
 // Checks, plan, work, file, summary. Throws Error; Interrupted when a signal asked to stop (the state is then on disk).
 void convert(const Options& options, Reporter& reporter);
+// The same of a model that is open already; options.source is only its name.
+void convert(const Model& model, const Options& options, Reporter& reporter);
 
 }  // namespace svq::convert

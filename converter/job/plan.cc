@@ -290,10 +290,11 @@ std::vector<std::string> measured_parts(const Plan& plan) {
 
 std::string describe_calibration(const Plan& plan, const Options& o, const std::string& calibration_hash) {
   if (!plan.needs_calibration) return "none";
-  const std::string amount = std::to_string(o.calibration_sequences) + " sequences of " +
-                             std::to_string(o.calibration_length) + " tokens, seed " + std::to_string(o.seed);
-  if (o.calibration.empty()) return "sampled from the model: " + amount;
-  return o.calibration.filename().string() + " (XXH3-128 " + calibration_hash + "): " + amount;
+  const std::string amount =
+      std::to_string(o.calibration_sequences) + " sequences of " + std::to_string(o.calibration_length) + " tokens";
+  if (o.calibration.empty()) return "sampled from the model: " + amount + ", seed " + std::to_string(o.seed);
+  const std::string hash = calibration_hash.empty() ? "" : " (XXH3-128 " + calibration_hash + ")";
+  return o.calibration.filename().string() + hash + ": " + amount;
 }
 
 fb::ModelT describe_model(const Model& model, const Plan& plan, const Options& options, const std::string& source_hash,

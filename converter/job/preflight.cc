@@ -47,7 +47,6 @@ fs::path work_path(const Options& options) {
 
 void check_output(const Options& options) {
   std::error_code error;
-  if (!fs::exists(options.source, error)) throw Error(options.source.string() + ": no such file or directory");
   const fs::path& output = options.output;
   if (output.filename().empty()) throw Error("--output " + output.string() + ": expected the name of a file");
   if (fs::is_directory(output, error))

@@ -45,6 +45,13 @@ bool is_own_file(const fs::path& path) {
   return name == kFingerprint || name == kLock || name.extension() == ".part" || name.extension() == ".state";
 }
 
+bool holds_state(const fs::path& directory) {
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    if (entry.path().extension() == ".part" || entry.path().extension() == ".state") return true;
+  }
+  return false;
+}
+
 // Takes the lock, also when another process removes the directory's files at that moment.
 int lock_directory(const fs::path& directory) {
   const fs::path path = directory / kLock;
@@ -83,7 +90,8 @@ WorkDirectory::WorkDirectory(fs::path path, const nlohmann::ordered_json& finger
         resumed_ = true;
         return;
       }
-      if (!restart) {
+      // A run that failed before it finished anything left nothing to protect.
+      if (!restart && holds_state(path_)) {
         std::string difference = "is damaged";
         const auto found = nlohmann::ordered_json::parse(found_text, nullptr, false);
         if (found.is_object()) {
