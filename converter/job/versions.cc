@@ -20,7 +20,7 @@ std::string cpu_name() {
   for (std::string line; std::getline(in, line);) {
     if (!line.starts_with("model name")) continue;
     const size_t colon = line.find(": ");
-    if (colon != std::string::npos) name += " " + line.substr(colon + 2);
+    if (colon != std::string::npos) name.append(" ").append(line, colon + 2);
     break;
   }
   return name;
