@@ -66,7 +66,7 @@ struct Table {
   void (*affine_quantize)(const float* u, const Affine& a, uint32_t n, float* zf, Quantized* q);
 
   // ---- gemv/ ---- acc[r] = Σ_k code[r,k] z[k] over all planes, for row blocks (16 rows) [block_begin, block_end);
-  // acc points at row 16·block_begin and receives 16 values a block (padding rows give 0).
+  // acc points at row 16·block_begin and receives 16 values a block (padding rows give 0). Columns ≤ 65536: int32 suffices.
   void (*gemv)(const Packed& w, const int8_t* z, uint32_t block_begin, uint32_t block_end, int32_t* acc);
 
   // ---- gemm/ ---- the same for tokens t < n_tokens: z[t] = z0 + t·z_stride; acc[t][r] at acc + t·acc_stride.

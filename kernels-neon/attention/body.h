@@ -55,7 +55,12 @@ inline void dots(const float* q, const Cache& k, size_t position, size_t n, floa
       sum[j] = V::fma(query, load_tail<V, Cache>(k.at(position + j) + i, n - i), sum[j]);
     }
   }
-  for (int j = 0; j < P; ++j) score[j] = V::sum(sum[j]) * k.scale(position + j);
+  if constexpr (P == 4) {
+    V::sum4(sum, score);
+  } else {
+    for (int j = 0; j < P; ++j) score[j] = V::sum(sum[j]);
+  }
+  for (int j = 0; j < P; ++j) score[j] *= k.scale(position + j);
 }
 
 // out[C vectors at column i] = out · shrink + Σ_j p[j] v_j, with the accumulators in registers over the block.

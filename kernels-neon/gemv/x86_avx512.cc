@@ -84,6 +84,7 @@ void blocks(const Packed& w, const int8_t* z, uint32_t block, int32_t* acc) {
 void gemv(const Packed& w, const int8_t* z, uint32_t block_begin, uint32_t block_end, int32_t* acc) {
   uint32_t block = block_begin;
   for (; block + 4 <= block_end; block += 4, acc += 64) blocks<4>(w, z, block, acc);
+  for (; block + 2 <= block_end; block += 2, acc += 32) blocks<2>(w, z, block, acc);
   for (; block < block_end; ++block, acc += 16) blocks<1>(w, z, block, acc);
 }
 

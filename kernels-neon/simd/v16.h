@@ -55,11 +55,19 @@ struct V16 {
   }
 
   static __m256 upper(F x) { return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)); }
-  static float sum(F x) {
+  static __m128 fold(F x) {
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), upper(x));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  }
+  static float sum(F x) {
     float l[4];
-    _mm_storeu_ps(l, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+    _mm_storeu_ps(l, fold(x));
     return (l[0] + l[2]) + (l[1] + l[3]);
+  }
+  static void sum4(const F* x, float* out) {
+    __m128 a = fold(x[0]), b = fold(x[1]), c = fold(x[2]), d = fold(x[3]);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
   }
   static float largest(F x) {
     const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(x), upper(x));

@@ -55,10 +55,16 @@ struct V8 {
     return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(c, Shift), _mm256_set1_epi32(mask)));
   }
 
+  static __m128 fold(F x) { return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)); }
   static float sum(F x) {
     float l[4];
-    _mm_storeu_ps(l, _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
+    _mm_storeu_ps(l, fold(x));
     return (l[0] + l[2]) + (l[1] + l[3]);
+  }
+  static void sum4(const F* x, float* out) {
+    __m128 a = fold(x[0]), b = fold(x[1]), c = fold(x[2]), d = fold(x[3]);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
   }
   static float largest(F x) {
     float l[4];
