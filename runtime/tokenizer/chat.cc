@@ -25,6 +25,11 @@ std::string_view trim(std::string_view s) {
   return s.substr(begin, s.find_last_not_of(kSpace) - begin + 1);
 }
 
+std::string_view trim_end(std::string_view s) {
+  while (!s.empty() && trim(s.substr(s.size() - 1)).empty()) s.remove_suffix(1);
+  return s;
+}
+
 class Writer {
  public:
   void format(std::string_view text) { add(text, true); }
@@ -104,7 +109,7 @@ void llama2(Writer& w, std::span<const Turn> turns, std::string_view bos, std::s
           w.content(system.text);
           w.format("\n<</SYS>>\n\n");
           system.waiting = false;
-          w.content(t.content);
+          w.content(trim_end(t.content));
         } else {
           w.content(trim(t.content));
         }

@@ -1,9 +1,8 @@
 // SentencePiece by the library, from the ModelProto stored in a .svq file.
-#include <sentencepiece_processor.h>
-
 #include <stdexcept>
 #include <string>
 
+#include "runtime/tokenizer/sentencepiece_library.h"
 #include "runtime/tokenizer/sentencepiece_proto.h"
 #include "runtime/tokenizer/text_model.h"
 #include "runtime/tokenizer/utf8.h"
@@ -27,8 +26,7 @@ class SentencePieceModel : public TextModel {
     own_dummy_ = dummy_space_ && !proto.remove_extra_whitespaces;
     if (own_dummy_) proto.add_dummy_prefix = false;
     // Written anew from what was checked, so that nothing else of the stored bytes reaches the library.
-    const auto status = processor_.LoadFromSerializedProto(proto.serialize());
-    if (!status.ok()) throw std::runtime_error("tokenizer.sentencepiece: " + status.ToString());
+    library_ = std::make_unique<SentencePieceLibrary>(proto.serialize());
     read_pieces(proto);
   }
 
@@ -44,9 +42,7 @@ class SentencePieceModel : public TextModel {
       // With byte tokens, bytes that are no characters become those; without, the library replaces them by U+FFFD.
       const size_t valid = byte_fallback_ ? utf8_prefix(text) : text.size();
       if (valid > 0) {
-        std::vector<int> ids;
-        const auto status = processor_.Encode(text.substr(0, valid), &ids);
-        if (!status.ok()) throw std::runtime_error("sentencepiece cannot encode the text: " + status.ToString());
+        const std::vector<int> ids = library_->encode(text.substr(0, valid));
         out.insert(out.end(), ids.begin(), ids.end());
       }
       size_t invalid = valid;
@@ -64,7 +60,7 @@ class SentencePieceModel : public TextModel {
   }
   bool finds(int32_t id, std::string_view content) const override {
     return id >= 0 && static_cast<size_t>(id) < types_.size() &&
-           types_[static_cast<size_t>(id)] == Proto::kUserDefined && processor_.IdToPiece(id) == content;
+           types_[static_cast<size_t>(id)] == Proto::kUserDefined && library_->piece(id) == content;
   }
   bool dummy_space() const override { return dummy_space_; }
 
@@ -103,7 +99,7 @@ class SentencePieceModel : public TextModel {
     return std::string_view(text_).substr(offsets_[id], offsets_[id + 1] - offsets_[id]);
   }
 
-  sentencepiece::SentencePieceProcessor processor_;
+  std::unique_ptr<SentencePieceLibrary> library_;
   std::string text_;
   std::vector<size_t> offsets_;
   std::vector<uint8_t> types_;
