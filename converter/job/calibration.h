@@ -25,7 +25,7 @@ struct CalibrationOptions {
   uint64_t seed = 0;
 
   // A text, or JSON lines (a name ending in .jsonl or .ndjson). Empty: sampled from the model.
-  std::filesystem::path text;
+  std::filesystem::path text{};
   std::vector<std::string> json_fields{"text"};  // strings of each JSON line that are read, in this order
   bool random_windows = false;                   // sequences at random places by `seed` instead of evenly spread
 

@@ -24,8 +24,8 @@ struct SampleOptions {
   double temperature = 1.0;
   int top_k = 0;  // only the k most likely; 0: all
   uint64_t seed = 0;
-  std::vector<int64_t> ends;   // tokens that end a text or a turn
-  uint64_t memory_budget = 0;  // bytes for weights and cache; 0: half of this machine's memory
+  std::vector<int64_t> ends{};  // tokens that end a text or a turn
+  uint64_t memory_budget = 0;   // bytes for weights and cache; 0: half of this machine's memory
 };
 
 // progress(fraction) returning false cancels. Returns [scripts, length] int64, or an undefined tensor if cancelled.

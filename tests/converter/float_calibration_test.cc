@@ -1,0 +1,293 @@
+// Sampling with a KV cache, and calibration sequences from files and from the model.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "converter/job/calibration.h"
+#include "converter/models/float/decoder.h"
+#include "converter/models/float/evaluate.h"
+#include "converter/models/float/sample.h"
+#include "tests/converter/float_fake_model.h"
+
+namespace svq::convert::test {
+namespace {
+
+FakeOptions architecture(int which) {
+  if (which == 0) return {};
+  if (which == 1) return {.sliding_window = 5, .biases = true, .tied = false};
+  return {.qk_norms = true};
+}
+
+class DecoderTest : public testing::TestWithParam<std::tuple<int, bool>> {};
+
+TEST_P(DecoderTest, StepsEqualTheFullForwardPass) {
+  const auto [which, keep_weights] = GetParam();
+  const FakeModel model(architecture(which));
+  const at::Tensor tokens = at::randint(300, {4, 13}, at::kLong);
+  const at::Tensor expected = float_logits(model, tokens);
+  Decoder decoder(model, 4, 13, keep_weights, {});
+  for (int64_t p = 0; p < 13; ++p) {
+    const at::Tensor logits = decoder.step(tokens.select(1, p).contiguous());
+    EXPECT_LT((logits - expected.select(1, p)).abs().max().item<double>(), 2e-5) << "position " << p;
+  }
+  EXPECT_THROW(decoder.step(tokens.select(1, 0)), Error);
+  decoder.restart(2);  // fewer sequences, from the beginning
+  for (int64_t p = 0; p < 3; ++p) {
+    const at::Tensor logits = decoder.step(tokens.narrow(0, 1, 2).select(1, p).contiguous());
+    EXPECT_LT((logits - expected.narrow(0, 1, 2).select(1, p)).abs().max().item<double>(), 2e-5);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Architectures, DecoderTest, testing::Combine(testing::Values(0, 1, 2), testing::Bool()));
+
+TEST(Pick, InvertsTheCumulativeDistribution) {
+  const float p[] = {0.0f, 0.25f, 0.0f, 0.5f, 0.25f, 0.0f};
+  EXPECT_EQ(pick(p, 6, 0.0), 1);
+  EXPECT_EQ(pick(p, 6, 0.2499), 1);
+  EXPECT_EQ(pick(p, 6, 0.25), 3);
+  EXPECT_EQ(pick(p, 6, 0.7499), 3);
+  EXPECT_EQ(pick(p, 6, 0.75), 4);
+  EXPECT_EQ(pick(p, 6, 0.9999999), 4);
+  EXPECT_EQ(pick(p, 6, 1.0), 4);  // rounding can put the target at the very end
+}
+
+TEST(Uniform, IsEvenAndDependsOnEachArgument) {
+  std::set<double> values;
+  double sum = 0;
+  for (uint64_t seed = 0; seed < 10; ++seed)
+    for (uint64_t sequence = 0; sequence < 20; ++sequence)
+      for (uint64_t position = 0; position < 50; ++position) {
+        const double u = uniform(seed, sequence, position);
+        ASSERT_GE(u, 0.0);
+        ASSERT_LT(u, 1.0);
+        values.insert(u);
+        sum += u;
+      }
+  EXPECT_EQ(values.size(), 10000u);
+  EXPECT_NEAR(sum / 10000, 0.5, 0.01);
+}
+
+// Empirical frequencies of the first sampled token against the softmax.
+TEST(Sample, FollowsTheModelsDistribution) {
+  const FakeModel model({.n_layers = 1, .vocab = 12, .sharpness = 2.0f});
+  const int64_t n = 4000;
+  const std::vector<SequenceScript> scripts(static_cast<size_t>(n), {{3, 5}, {}});
+  const at::Tensor tokens = sample_sequences(model, scripts, {.length = 3}, {}, {});
+  const at::Tensor p = at::softmax(float_logits(model, at::tensor({3, 5}, at::kLong).unsqueeze(0))[0][1], -1);
+  for (int64_t id = 0; id < 12; ++id) {
+    const double share = (tokens.select(1, 2) == id).sum().item<double>() / static_cast<double>(n);
+    EXPECT_NEAR(share, p[id].item<double>(), 0.035) << "token " << id;  // over 4 standard deviations
+  }
+  EXPECT_TRUE((tokens.select(1, 0) == 3).all().item<bool>());
+  EXPECT_TRUE((tokens.select(1, 1) == 5).all().item<bool>());
+}
+
+TEST(Sample, TopOneIsTheMostLikely) {
+  const FakeModel model({.sharpness = 2.0f});
+  const at::Tensor tokens = sample_sequences(model, {{{3}, {}}, {{4}, {}}}, {.length = 9, .top_k = 1}, {}, {});
+  const at::Tensor best = float_logits(model, tokens).argmax(-1);
+  EXPECT_TRUE(tokens.narrow(1, 1, 8).equal(best.narrow(1, 0, 8)));
+}
+
+TEST(Sample, ARunIsRepeatedExactlyAndTheSeedMatters) {
+  const FakeModel model({});
+  const std::vector<SequenceScript> scripts(5, {{3}, {}});
+  const at::Tensor a = sample_sequences(model, scripts, {.length = 20, .seed = 1}, {}, {});
+  EXPECT_TRUE(a.equal(sample_sequences(model, scripts, {.length = 20, .seed = 1}, {}, {})));
+  EXPECT_FALSE(a.equal(sample_sequences(model, scripts, {.length = 20, .seed = 2}, {}, {})));
+  EXPECT_FALSE(a[0].equal(a[1]));
+  // A budget for the cache of two sequences, with and without the weights in memory.
+  for (const uint64_t weights : {Decoder::weight_bytes(model, {}), uint64_t{0}}) {
+    const uint64_t budget = weights * 4 + 4 * Decoder::cache_bytes(model, 20);
+    EXPECT_TRUE(a.equal(sample_sequences(model, scripts, {.length = 20, .seed = 1, .memory_budget = budget}, {}, {})));
+  }
+}
+
+TEST(Sample, TurnsAreGivenWhereTheModelEndsOne) {
+  const FakeModel model({.vocab = 8});  // an end comes once in a few tokens
+  SampleOptions options{.length = 200};
+  options.ends = {6};
+  const std::vector<SequenceScript> scripts{{{1, 2}, {{6, 7, 7}, {5, 5, 5, 5}}}};
+  const at::Tensor tokens = sample_sequences(model, scripts, options, {}, {});
+  const int64_t* t = tokens.data_ptr<int64_t>();
+  EXPECT_EQ(t[0], 1);
+  EXPECT_EQ(t[1], 2);
+  // Every 6 stands at the head of the first turn; turns alternate.
+  int64_t first_turns = 0;
+  for (int64_t i = 2; i + 2 < 200; ++i) {
+    if (t[i] != 6) continue;
+    ++first_turns;
+    EXPECT_EQ(t[i + 1], 7);
+    EXPECT_EQ(t[i + 2], 7);
+  }
+  EXPECT_GT(first_turns, 2);
+}
+
+TEST(Sample, StopsWhenToldTo) {
+  const FakeModel model({});
+  int calls = 0;
+  const at::Tensor tokens = sample_sequences(model, {{{3}, {}}}, {.length = 20}, {}, [&](double fraction) {
+    EXPECT_GE(fraction, 0.0);
+    EXPECT_LE(fraction, 1.0);
+    return ++calls < 5;
+  });
+  EXPECT_FALSE(tokens.defined());
+  EXPECT_EQ(calls, 5);
+}
+
+// ---------------------------------------------------------------- calibration sets
+
+class CalibrationTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "svq_calibration_XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path write(const std::string& name, const std::string& content) {
+    std::ofstream(folder_ / name, std::ios::binary) << content;
+    return folder_ / name;
+  }
+  static std::string message(const Model& model, const CalibrationOptions& options) {
+    try {
+      make_calibration(model, options, {});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+
+  std::filesystem::path folder_;
+  const FakeModel model_{{.tokenizer = true}};
+};
+
+TEST_F(CalibrationTest, TextIsCutIntoEvenStretches) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += static_cast<char>('!' + i % 90);
+  const auto set = make_calibration(model_, {.n_sequences = 4, .length = 10, .text = write("a.txt", text)}, {});
+  ASSERT_TRUE(set);
+  ASSERT_EQ(set->tokens.sizes(), (std::vector<int64_t>{4, 10}));
+  for (int64_t i = 0; i < 4; ++i)
+    for (int64_t j = 0; j < 10; ++j)
+      EXPECT_EQ(set->tokens[i][j].item<int64_t>(), text[static_cast<size_t>(25 * i + j)]);
+  EXPECT_NE(set->description.find("a.txt"), std::string::npos);
+}
+
+TEST_F(CalibrationTest, RandomWindowsDependOnTheSeed) {
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text += static_cast<char>('!' + i * i % 90);
+  CalibrationOptions options{
+      .n_sequences = 4, .length = 10, .seed = 1, .text = write("a.txt", text), .random_windows = true};
+  const at::Tensor a = make_calibration(model_, options, {})->tokens;
+  EXPECT_TRUE(a.equal(make_calibration(model_, options, {})->tokens));
+  options.seed = 2;
+  EXPECT_FALSE(a.equal(make_calibration(model_, options, {})->tokens));
+}
+
+TEST_F(CalibrationTest, SequencesBeginAsTheModelWants) {
+  const FakeModel model({.tokenizer = true, .add_bos = true});
+  const auto set = make_calibration(model, {.n_sequences = 2, .length = 5, .text = write("a.txt", "abcdefgh")}, {});
+  EXPECT_TRUE((set->tokens.select(1, 0) == FakeModel::kBos).all().item<bool>());
+  EXPECT_EQ(set->tokens[1][1].item<int64_t>(), 'e');
+}
+
+TEST_F(CalibrationTest, ControlTokensWrittenInATextAreText) {
+  const auto set =
+      make_calibration(model_, {.n_sequences = 1, .length = 12, .text = write("a.txt", "<|im_start|>")}, {});
+  EXPECT_EQ(set->tokens[0][0].item<int64_t>(), '<');
+}
+
+TEST_F(CalibrationTest, JsonLinesGiveTheNamedFields) {
+  const std::string lines = R"({"text": "ab", "title": "T"})"
+                            "\n\n"
+                            R"({"title": "U", "text": "cd\u0021"})"
+                            "\n";
+  EXPECT_EQ(read_documents(write("a.jsonl", lines), {"text"}), (std::vector<std::string>{"ab", "cd!"}));
+  EXPECT_EQ(read_documents(write("a.jsonl", lines), {"title", "text"}), (std::vector<std::string>{"T\nab", "U\ncd!"}));
+}
+
+TEST_F(CalibrationTest, UnusableTextsAreOneSentence) {
+  const auto of = [&](const std::string& name, const std::string& content) {
+    return message(model_, {.n_sequences = 2, .length = 10, .text = write(name, content)});
+  };
+  EXPECT_NE(of("empty.txt", "").find("empty.txt' is empty"), std::string::npos);
+  const std::string brief = of("brief.txt", "only a few");
+  EXPECT_NE(brief.find("holds 10 tokens"), std::string::npos) << brief;
+  EXPECT_NE(brief.find("need 20"), std::string::npos) << brief;
+  EXPECT_NE(of("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 7}\n").find("line 2, has no string field 'text'"),
+            std::string::npos);
+  EXPECT_NE(of("b.jsonl", "{\"text\": \n").find("line 1, is not a JSON object"), std::string::npos);
+  EXPECT_NE(of("c.jsonl", "[\"text\"]\n").find("is not a JSON object"), std::string::npos);
+  EXPECT_NE(of("d.jsonl", std::string(100000, '[')).find("is not a JSON object"), std::string::npos);
+  EXPECT_NE(of("e.jsonl", "\n \n").find("holds 0 tokens"), std::string::npos);
+  EXPECT_NE(message(model_, {.text = folder_ / "nowhere.txt"}).find("nowhere.txt' is not a readable file"),
+            std::string::npos);
+  EXPECT_NE(message(model_, {.text = folder_}).find("is not a readable file"), std::string::npos);
+  EXPECT_NE(message(FakeModel({}), {.text = write("a.txt", "abc")}).find("has no tokenizer"), std::string::npos);
+  EXPECT_NE(message(model_, {.n_sequences = 0}).find("at least one sequence"), std::string::npos);
+}
+
+TEST_F(CalibrationTest, OfALargeFileEvenlySpreadLinesAreRead) {
+  std::string block;
+  while (block.size() < (1u << 20)) block += "0123456789 0123456789\n";
+  const std::filesystem::path path = folder_ / "large.txt";
+  {
+    std::ofstream file(path, std::ios::binary);
+    for (int i = 0; i < 70; ++i) file << block;
+  }
+  const std::vector<std::string> pieces = read_documents(path, {"text"});
+  ASSERT_EQ(pieces.size(), 64u);
+  for (const std::string& piece : pieces) {
+    EXPECT_LE(piece.size(), size_t{1} << 20);
+    EXPECT_EQ(piece.size() % 22, 0u);
+    EXPECT_EQ(piece[0], '0');
+  }
+}
+
+TEST_F(CalibrationTest, SampledWithoutATokenizer) {
+  const FakeModel model({});
+  const auto set = make_calibration(model, {.n_sequences = 3, .length = 8, .seed = 4}, {});
+  ASSERT_EQ(set->tokens.sizes(), (std::vector<int64_t>{3, 8}));
+  EXPECT_TRUE(set->tokens.equal(make_calibration(model, {.n_sequences = 3, .length = 8, .seed = 4}, {})->tokens));
+}
+
+TEST_F(CalibrationTest, HalfOfTheSampledSequencesAreChats) {
+  const FakeModel model({.tokenizer = true, .chat = fb::ChatFormat::ChatML});
+  const auto set = make_calibration(model, {.n_sequences = 6, .length = 400}, {});
+  const std::string user = "user\n", assistant = "assistant\n";
+  int answers = 0;
+  for (int64_t i = 0; i < 6; ++i) {
+    const int64_t* t = set->tokens.data_ptr<int64_t>() + i * 400;
+    if (i % 2 == 0) {
+      EXPECT_LT(t[0], 256);
+      continue;
+    }
+    EXPECT_EQ(t[0], FakeModel::kStart);
+    for (size_t j = 0; j < user.size(); ++j) EXPECT_EQ(t[1 + j], user[j]);
+    // The first turn that the model ends is followed by the opening of the answer.
+    for (int64_t p = 6; p + 20 < 400; ++p) {
+      if (t[p] != FakeModel::kEnd) continue;
+      EXPECT_EQ(t[p + 1], '\n');
+      EXPECT_EQ(t[p + 2], FakeModel::kStart);
+      for (size_t j = 0; j < assistant.size(); ++j) EXPECT_EQ(t[p + 3 + static_cast<int64_t>(j)], assistant[j]);
+      ++answers;
+      break;
+    }
+  }
+  EXPECT_GT(answers, 0);
+  EXPECT_NE(set->description.find("chats"), std::string::npos);
+}
+
+TEST_F(CalibrationTest, CancelledGivesNothing) {
+  EXPECT_FALSE(make_calibration(model_, {.n_sequences = 1, .length = 8}, {}, [](double) { return false; }));
+  EXPECT_FALSE(make_calibration(model_, {.n_sequences = 1, .length = 3, .text = write("a.txt", "abc")}, {},
+                                [](double) { return false; }));
+}
+
+}  // namespace
+}  // namespace svq::convert::test
