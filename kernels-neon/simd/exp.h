@@ -1,10 +1,10 @@
 // exp(x) in f32 over a vector struct of this folder.
 //
 // x = n ln2 + r with |r| ≤ ln2/2 (ln2 in two parts, the first with trailing zeros, so that x − n · part is exact);
-// exp(r) by the degree-7 Taylor polynomial 1 + r + … + r⁷/5040: the first omitted term, r⁸/40320, is below 8e-9 of exp(r), so
-// that rounding is what remains: largest relative error over [−87, 88], measured in steps of 2e-5, 1.1e-7 with SSE, 8e-8 with FMA.
-// Below −87 the argument is clamped: the result is 1.6e-38 instead of a subnormal or 0. Above 88 it is clamped too, at
-// 1.65e38. A NaN stays a NaN.
+// exp(r) by the degree-7 Taylor polynomial 1 + r + … + r⁷/5040: the first omitted term, r⁸/40320, is below 8e-9 of
+// exp(r), so that rounding is what remains: largest relative error over [−87, 88], measured in steps of 2e-5, 1.1e-7
+// with SSE, 8e-8 with FMA. Below −87 the argument is clamped: the result is 1.6e-38 instead of a subnormal or 0. Above
+// 88 it is clamped too, at 1.65e38. A NaN stays a NaN.
 #pragma once
 #include "kernels-neon/kernels.h"
 
