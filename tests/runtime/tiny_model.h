@@ -294,6 +294,32 @@ class TinyBuilder {
 
 inline TinyModel make_tiny(const TinyOptions& options = {}) { return TinyBuilder(options).build(); }
 
+// Appends a tensor of floats to the data section.
+inline std::unique_ptr<fb::TensorT> add_f32(TinyModel& model, const std::string& name,
+                                            const std::vector<float>& values) {
+  auto t = std::make_unique<fb::TensorT>();
+  t->name = name;
+  t->dtype = fb::DType::F32;
+  t->shape = {values.size()};
+  t->offset = model.data.size();
+  t->size = 4 * values.size();
+  t->checksum = XXH3_64bits(values.data(), t->size);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
+  model.data.insert(model.data.end(), bytes, bytes + t->size);
+  model.data.resize(format::align_up(model.data.size(), format::kTensorAlignment));
+  return t;
+}
+
+// A model with a head of its own whose bias makes `token` the most probable one everywhere.
+inline TinyModel make_tiny_saying(uint32_t token, TinyOptions options = {}) {
+  options.tied = false;
+  TinyModel model = make_tiny(options);
+  std::vector<float> bias(options.vocab, 0.0f);
+  bias[token] = 1000.0f;
+  model.meta.head->bias = add_f32(model, "head.bias", bias);
+  return model;
+}
+
 // Puts metadata and data section into a file's bytes, with every checksum right.
 inline std::vector<uint8_t> container(std::span<const uint8_t> metadata, std::span<const uint8_t> data) {
   format::Header h{};
