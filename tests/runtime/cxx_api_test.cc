@@ -1,0 +1,78 @@
+// svqrt.hpp on the shared library.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "svqrt/svqrt.hpp"
+
+namespace {
+
+std::string tiny() {
+  const char* path = std::getenv("SVQ_TEST_TINY");
+  return path == nullptr ? "" : path;
+}
+svq::Model tiny_model() { return svq::Model(tiny()); }
+
+TEST(CxxApi, FailuresAreExceptionsWithStatusAndSentence) {
+  try {
+    const svq::Model model("/nonexistent.svq");
+    FAIL();
+  } catch (const svq::Error& e) {
+    EXPECT_EQ(e.status(), SVQ_ERROR_IO);
+    EXPECT_NE(std::string(e.what()).find("/nonexistent.svq"), std::string::npos);
+  }
+}
+
+TEST(CxxApi, TextEvaluationAndGeneration) {
+  const svq::Model model = tiny_model();
+  model.verify();
+  EXPECT_EQ(model.info().vocab, 272u);
+  EXPECT_EQ(model.detokenize(model.tokenize("the other thing")), "the other thing");
+  EXPECT_TRUE(model.tokenize("").empty());
+  EXPECT_EQ(model.code_histogram("blocks.0.q").size(), 4u);
+  EXPECT_NE(model.describe(true).find("\"tensors\""), std::string::npos);
+  const std::vector<svq::Message> messages{{"user", "hello"}};
+  EXPECT_EQ(model.tokenize(model.chat_format(messages), SVQ_TOKENIZE_PARSE_SPECIAL), model.chat_tokenize(messages));
+
+  svq::SessionOptions options;
+  options.threads = 1;
+  options.context = 64;
+  svq::Session session(model, options);
+  const auto prompt = model.tokenize("the thing");
+  const auto all = session.eval_logits(prompt);
+  EXPECT_EQ(all.size(), prompt.size() * 272);
+  EXPECT_EQ(session.logits()[5], all[(prompt.size() - 1) * 272 + 5]);
+  session.set_sampler(SVQ_SAMPLER_SEED, 3);
+  const svq_token first = session.sample();
+  EXPECT_GE(first, 0);
+  session.truncate(0);
+  session.set_sampler(SVQ_SAMPLER_SEED, 3);
+  svq_token streamed = -1;
+  const auto result = session.generate(prompt, 5, [&](std::string_view, svq_token token) {
+    streamed = token;
+    return false;
+  });
+  EXPECT_EQ(streamed, result.stop == 2 ? first : -1);
+  EXPECT_THROW(session.eval(std::vector<svq_token>(100, 1)), svq::Error);
+  session.cancel();
+  EXPECT_THROW(session.eval({1}), svq::Error);
+}
+
+TEST(CxxApi, EstimateMatchesTheSession) {
+  svq_size_estimate size;
+  svq::check(svq_estimate_size(tiny().c_str(), nullptr, &size));
+  const svq::Model model = tiny_model();
+  EXPECT_EQ(size.file_bytes, model.info().file_bytes);
+  EXPECT_EQ(size.session_bytes, svq::Session(model).memory());
+  EXPECT_GT(size.kv_bytes_per_token, 0u);
+  EXPECT_GT(size.model_bytes, 0u);
+}
+
+TEST(CxxApi, ReadBandwidthIsPlausible) {
+  const double rate = svq_measure_read_bandwidth(1, 64 << 20);
+  EXPECT_GT(rate, 1e6);
+  EXPECT_LT(rate, 1e13);
+}
+
+}  // namespace
