@@ -22,31 +22,37 @@ int main(int argc, char** argv) {
   std::string shapes;
   for (size_t i = 0; const char* shape = svq_shape_name(i); ++i) shapes += (i ? ", " : "") + std::string(shape);
   app.add_option("FILE|SHAPE", o.model, "The model (.svq), or one of " + shapes)->required()->type_name("");
-  const auto list = [&app](const char* name, std::vector<uint32_t>& values, const char* help, uint32_t low) {
+  const auto list = [&app](const char* name, std::vector<uint32_t>& values, const char* help, int64_t low,
+                           int64_t high) {
     app.add_option(name, values, help)
         ->type_name("N,…")
         ->delimiter(',')
         ->allow_extra_args(false)
-        ->check(CLI::Range(low, 1u << 20));
+        ->check(integer_between(low, high));
   };
-  list("--threads", o.threads, "Threads that compute (default: physical cores, at most 8)", 1);
-  list("--prompt", o.prompt, "Tokens evaluated at once; 0: none (default: 512)", 0);
-  list("--generate", o.generate, "Tokens evaluated one after another; 0: none (default: 128)", 0);
-  list("--depth", o.depth, "Tokens in the context before (default: 0)", 0);
+  list("--threads", o.threads, "Threads that compute (default: physical cores, at most 8)", 1, 256);
+  list("--prompt", o.prompt, "Tokens evaluated at once; 0: none (default: 512)", 0, 1 << 20);
+  list("--generate", o.generate, "Tokens evaluated one after another; 0: none (default: 128)", 0, 1 << 20);
+  list("--depth", o.depth, "Tokens in the context before (default: 0)", 0, 1 << 20);
   app.add_option("--repeat", o.repeat, "Measured runs of each test (default: 5)")
       ->type_name("N")
-      ->check(CLI::Range(1u, 10000u));
+      ->check(integer_between(1, 10000));
   app.add_option("--bits", o.bits, "Bits of a SHAPE's weights: 2 (default), 3, 4, 8 or 16")
       ->type_name("BITS")
-      ->check(CLI::IsMember({2u, 3u, 4u, 8u, 16u}));
+      ->check(one_of({"2", "3", "4", "8", "16"}));
   add_kv_bits(app, o.kv_bits);
+  app.add_option("--read-size", o.read_megabytes,
+                 "Memory that the plain read streams (default: 512 MB, at most a quarter of what is free)")
+      ->type_name("MB")
+      ->check(integer_between(1, 1 << 20));
   CLI::Option* format_option = app.add_option("--format", format, "table (default), json or csv")
                                    ->type_name("FORMAT")
-                                   ->check(CLI::IsMember({"table", "json", "csv"}));
-  CLI::Option* json_option = app.add_flag("--json", json, "The same as --format json")->excludes(format_option);
-  app.add_flag("--csv", csv, "The same as --format csv")->excludes(format_option)->excludes(json_option);
+                                   ->check(one_of({"table", "json", "csv"}));
+  app.add_flag("--json", json, "The same as --format json");
+  app.add_flag("--csv", csv, "The same as --format csv");
 
   return run_program(app, "svqbench", argc, argv, [&] {
+    if (json + csv + (format_option->count() > 0) > 1) throw Failure("--format, --json, --csv: expected one of them");
     Progress progress(true);
     const Bench bench = run_bench(o, progress);
     if (json || format == "json") {

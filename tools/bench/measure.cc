@@ -151,9 +151,9 @@ Bench run_bench(const BenchOptions& o, Progress& progress) {
   if (plan.empty()) throw Failure("--prompt and --generate are both 0: nothing to measure");
 
   const uint64_t available = proc_bytes("/proc/meminfo", "MemAvailable");
-  const uint64_t stream = o.bandwidth_bytes ? o.bandwidth_bytes
-                          : available       ? std::clamp<uint64_t>(available / 4, 32 << 20, 512 << 20)
-                                            : 512 << 20;
+  const uint64_t stream = o.read_megabytes ? uint64_t{o.read_megabytes} * 1'000'000
+                          : available      ? std::clamp<uint64_t>(available / 4, 32 << 20, 512 << 20)
+                                           : 512 << 20;
   const std::vector<uint32_t> thread_counts = o.threads.empty() ? std::vector<uint32_t>{0} : o.threads;
   for (uint32_t requested : thread_counts) {
     const size_t first = bench.results.size();

@@ -18,7 +18,7 @@ struct BenchOptions {
   uint32_t repeat = 5;
   uint32_t bits = 2;  // of a shape's random weights
   uint32_t kv_bits = 0;
-  uint64_t bandwidth_bytes = 0;  // streamed to measure the read bandwidth; 0: 512 MB, less where memory is short
+  uint32_t read_megabytes = 0;  // streamed to measure the read bandwidth; 0: 512, less where memory is short
 };
 
 struct Result {

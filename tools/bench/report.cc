@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "tools/common/cli.h"
 #include "tools/common/text.h"
 
@@ -34,6 +36,9 @@ std::string table_report(const Bench& b, const BenchOptions& o) {
          r.decode ? "" : format_duration(spread_of(r.first_token).mean)});
   }
   out += table.str();
+  if (std::any_of(b.results.begin(), b.results.end(),
+                  [](const Result& r) { return r.decode && r.weight_bandwidth > 1.05 * r.read_bandwidth; }))
+    out += "(faster than memory: part of the weights stays in the processor's cache)\n";
   out += fmt::format("\n{} in {}", b.random ? "made" : "loaded", format_duration(b.load_seconds));
   if (b.peak_memory)
     out += fmt::format("; peak memory {}, {} above the file's size", format_bytes(b.peak_memory),

@@ -18,16 +18,49 @@ void describe(CLI::App& app, const std::string& name, const std::string& example
   app.set_help_flag("-h,--help", "Print this help and leave");
 }
 
+CLI::Validator integer_between(int64_t low, int64_t high) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        int64_t value = 0;
+        const bool valid = CLI::detail::lexical_cast(text, value) && value >= low && value <= high;
+        return valid ? "" : fmt::format("is {}, expected a whole number from {} to {}", text, low, high);
+      },
+      "");
+}
+
+CLI::Validator number_between(double low, double high) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        double value = 0;
+        const bool valid = CLI::detail::lexical_cast(text, value) && value >= low && value <= high;
+        return valid ? "" : fmt::format("is {}, expected a number from {} to {}", text, low, high);
+      },
+      "");
+}
+
+CLI::Validator one_of(std::vector<std::string> values) {
+  return CLI::Validator(
+      [values = std::move(values)](std::string& text) {
+        std::string list;
+        for (const std::string& value : values) {
+          if (text == value) return std::string();
+          list += (list.empty() ? "" : ", ") + value;
+        }
+        return fmt::format("is {}, expected one of {}", text, list);
+      },
+      "");
+}
+
 void add_threads(CLI::App& app, uint32_t& threads) {
   app.add_option("--threads", threads, "Threads that compute (default: physical cores, at most 8)")
       ->type_name("N")
-      ->check(CLI::Range(1u, 256u));
+      ->check(integer_between(1, 256));
 }
 
 void add_kv_bits(CLI::App& app, uint32_t& kv_bits) {
   app.add_option("--kv-bits", kv_bits, "Bits of a value in the KV cache: 16 (default) or 8")
       ->type_name("BITS")
-      ->check(CLI::IsMember({8u, 16u}));
+      ->check(one_of({"8", "16"}));
 }
 
 int run_program(CLI::App& app, const std::string& name, int argc, char** argv, const std::function<int()>& body) {

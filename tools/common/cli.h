@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "tools/common/runtime.h"
 
@@ -22,7 +23,12 @@ void describe(CLI::App& app, const std::string& name, const std::string& example
 // "NAME: sentence" on standard error. Also fails when standard output could not be written.
 int run_program(CLI::App& app, const std::string& name, int argc, char** argv, const std::function<int()>& body);
 
-// --threads, --context and --kv-bits with the library's defaults.
+// Checks of an option's value. Their sentences name what was expected; the help text is left to the option.
+CLI::Validator integer_between(int64_t low, int64_t high);
+CLI::Validator number_between(double low, double high);
+CLI::Validator one_of(std::vector<std::string> values);
+
+// Options that several programs have, with the library's defaults.
 void add_threads(CLI::App& app, uint32_t& threads);
 void add_kv_bits(CLI::App& app, uint32_t& kv_bits);
 

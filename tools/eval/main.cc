@@ -13,7 +13,7 @@ void add_session_options(CLI::App& app, SessionOptions& session) {
   app.add_option("--activations", session.activations,
                  "Bits of an activation in packed linears: 8 (default), or 32 for float arithmetic (slow)")
       ->type_name("BITS")
-      ->check(CLI::IsMember({8u, 32u}));
+      ->check(one_of({"8", "32"}));
 }
 
 // "\n" and "\t" as a shell passes them on.
@@ -48,10 +48,10 @@ int main(int argc, char** argv) {
   p->add_option("--text", perplexity.text, "The text, a plain file")->required()->type_name("TEXT");
   p->add_option("--context", perplexity.context, "Tokens of a chunk (default: 512)")
       ->type_name("N")
-      ->check(CLI::Range(4u, 1u << 24));
+      ->check(integer_between(4, 1 << 24));
   p->add_option("--chunks", perplexity.chunks, "Chunks to evaluate (default: all)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(integer_between(1, 1 << 30));
   add_session_options(*p, perplexity.session);
   p->add_flag("--json", perplexity.json, "Report as JSON");
 
@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   c->add_option("--tasks", choices.tasks, "The tasks, one JSON object a line")->required()->type_name("TASKS");
   c->add_option("--limit", choices.limit, "Tasks to evaluate, from the first (default: all)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(integer_between(1, 1 << 30));
   c->add_option("--delimiter", choices.delimiter, "What goes between query and choice (default: \"\\nAnswer: \")")
       ->type_name("TEXT");
   add_session_options(*c, choices.session);

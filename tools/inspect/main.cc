@@ -11,6 +11,8 @@ using namespace svq::tools;
 
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct Options {
   std::string model;
   std::string histogram;
@@ -31,8 +33,8 @@ int run(const Options& o) {
   char* text = nullptr;
   check(svq_model_describe(model.get(), 1, &text));
   const std::unique_ptr<char, void (*)(char*)> description(text, svq_string_free);
-  auto metadata = nlohmann::ordered_json::parse(description.get());
-  const auto tensors = metadata.value("tensors", nlohmann::ordered_json::array());
+  auto metadata = Json::parse(description.get());
+  const auto tensors = metadata.value("tensors", Json::array());
   std::vector<uint64_t> counts;
   if (!o.histogram.empty()) counts = code_histogram(model.get(), o.histogram);
 
@@ -42,9 +44,9 @@ int run(const Options& o) {
     check(svq_model_verify(model.get()));
   }
   if (o.json) {
-    metadata.erase("tensors");
-    metadata["bytes_by_part"] = size_by_part(tensors);
-    if (o.tensors) metadata["tensors"] = tensors;
+    if (!o.tensors)
+      for (const char* key : {"linears", "tensors"}) metadata.erase(key);
+    metadata["sizes"]["bytes"] = size_by_part(tensors);
     if (!counts.empty())
       metadata["histogram"] = {{"name", o.histogram}, {"counts", counts}, {"entropy_bits", entropy(counts)}};
     if (o.verify) metadata["verified"] = true;
@@ -52,7 +54,7 @@ int run(const Options& o) {
     return kExitOk;
   }
   fmt::print("{}\n{}", summary(info, metadata), size_table(tensors));
-  if (o.tensors) fmt::print("\n{}", tensor_table(tensors));
+  if (o.tensors) fmt::print("\n{}\n{}", list_table(metadata.value("linears", Json::array())), list_table(tensors));
   if (!counts.empty()) fmt::print("\n{}", histogram_chart(o.histogram, counts));
   if (o.verify) fmt::print("\nverified: every checksum agrees with its content\n");
   return kExitOk;
@@ -70,7 +72,7 @@ int main(int argc, char** argv) {
   Options o;
   app.add_option("FILE", o.model, "The model (.svq)")->required()->type_name("");
   app.add_flag("--verify", o.verify, "Compare every checksum with its content");
-  app.add_flag("--tensors", o.tensors, "List the tensors");
+  app.add_flag("--tensors", o.tensors, "List the linears and the tensors");
   app.add_option("--histogram", o.histogram, "How often each code occurs in this linear, e.g. blocks.0.q")
       ->type_name("NAME");
   app.add_flag("--json", o.json, "Report as JSON");

@@ -62,6 +62,8 @@ std::string value_text(const std::string& key, const Json& value) {
     return value.dump();
   }
   if (value.is_number_float()) return fmt::format("{:.6g}", value.get<double>());
+  if (value.is_object() && value.contains("kind") && value.contains("block") && value.contains("factor"))  // rotation
+    return fmt::format("{} {} × {}", value.value("kind", ""), value["block"].dump(), value["factor"].dump());
   if (value.is_array()) {
     std::string list;
     for (const Json& item : value) {
@@ -121,11 +123,16 @@ std::string section(const Json& object, const std::string& indent) {
 }  // namespace
 
 std::string summary(const svq_model_info& info, const Json& metadata) {
-  Json rest = metadata;
-  rest.erase("tensors");
-  std::string out = fmt::format("{}: {} weights, {}, {:.3f} bits a weight in the blocks, {} read a token\n\n",
+  std::string out = fmt::format("{}: {} weights, {}, {:.3f} bits a weight in the blocks, {} read a token, {} kernels\n",
                                 info.name, format_count(info.n_parameters), format_bytes(info.file_bytes),
-                                info.bits_per_weight, format_bytes(info.decode_bytes));
+                                info.bits_per_weight, format_bytes(info.decode_bytes), info.isa);
+  Json rest = metadata;
+  for (const char* key : {"name", "file", "sizes", "linears", "tensors"}) rest.erase(key);
+  if (rest.contains("provenance") && rest["provenance"].contains("recipe")) {  // JSON in a string
+    Json& text = rest["provenance"]["recipe"];
+    if (Json recipe = Json::parse(text.get<std::string>(), nullptr, false); recipe.is_object())
+      text = std::move(recipe);
+  }
   return out + section(rest, "");
 }
 
@@ -161,13 +168,12 @@ std::string part_of(const std::string& name) {
 
 Json size_by_part(const Json& tensors) {
   Json parts = Json::object();
-  for (const char* part : {"embedding", "attention", "feed-forward", "head", "norms", "shared transforms and maps"})
-    parts[part] = uint64_t{0};
-  for (const Json& tensor : tensors) {
-    Json& bytes = parts[part_of(tensor.value("name", ""))];
-    bytes = bytes.get<uint64_t>() + tensor_bytes(tensor);
+  for (const char* part : {"embedding", "attention", "feed-forward", "head", "norms", "shared transforms and maps"}) {
+    uint64_t bytes = 0;
+    for (const Json& tensor : tensors)
+      if (part_of(tensor.value("name", "")) == part) bytes += tensor_bytes(tensor);
+    if (bytes) parts[part] = bytes;
   }
-  for (auto it = parts.begin(); it != parts.end();) it = *it == 0 ? parts.erase(it) : it + 1;
   return parts;
 }
 
@@ -182,7 +188,7 @@ std::string size_table(const Json& tensors) {
   return table.str();
 }
 
-std::string tensor_table(const Json& tensors) { return tensors.empty() ? "" : array_table(tensors, ""); }
+std::string list_table(const Json& rows) { return rows.empty() ? "" : array_table(rows, ""); }
 
 double entropy(std::span<const uint64_t> counts) {
   double total = 0, sum = 0;

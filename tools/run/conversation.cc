@@ -1,6 +1,5 @@
 #include "tools/run/conversation.h"
 
-#include <algorithm>
 #include <exception>
 
 namespace svq::tools {
@@ -44,7 +43,6 @@ namespace {
 struct Stream {
   const OnText& on_text;
   std::string text;
-  std::vector<svq_token>& tokens;
   std::exception_ptr error;
 };
 
@@ -52,7 +50,6 @@ int on_token(const char* text, size_t bytes, svq_token token, void* user) {
   Stream& stream = *static_cast<Stream*>(user);
   try {
     stream.text.append(text, bytes);
-    stream.tokens.push_back(token);
     stream.on_text({text, bytes});
     return 0;
   } catch (...) {  // must not pass through the library
@@ -65,8 +62,7 @@ int on_token(const char* text, size_t bytes, svq_token token, void* user) {
 
 Answer Conversation::generate(const std::vector<svq_token>& prompt, const OnText& on_text) {
   Answer answer;
-  generated_.clear();
-  Stream stream{on_text, {}, generated_, nullptr};
+  Stream stream{on_text, {}, nullptr};
   const size_t start = svq_session_position(session_.get());
   interrupts_.begin(session_.get());
   svq_status status;
@@ -77,7 +73,7 @@ Answer Conversation::generate(const std::vector<svq_token>& prompt, const OnText
                                   &stream, &result);
     answer.prompt_seconds += result.prompt_seconds;
     // A Ctrl-C that came when the answer before was just complete cancels this one: it is not meant.
-    const bool stale = status == SVQ_ERROR_CANCELLED && !interrupts_.requested() && generated_.empty() &&
+    const bool stale = status == SVQ_ERROR_CANCELLED && !interrupts_.requested() && result.n_generated == 0 &&
                        svq_session_position(session_.get()) - start < prompt.size();
     if (!stale) break;
   }
@@ -112,29 +108,22 @@ Answer Conversation::ask(const std::string& user, const OnText& on_text) {
 
   const size_t start = svq_session_position(session_.get());
   const Answer answer = generate(prompt, on_text);
-  if (answer.stop != Stop::kEnd && generated_.empty()) {  // as if it had not been asked
+  if (answer.stop != Stop::kEnd && answer.n_generated == 0) {  // as if it had not been asked
     check(svq_session_truncate(session_.get(), start));
     return answer;
   }
-  const size_t turn_start = start + pending_.size();
   pending_.clear();
-  if (answer.stop != Stop::kEnd) finish_turn(turn_start, turn, std::move(messages), answer.text);
+  if (answer.stop != Stop::kEnd) pending_ = end_of_answer(messages);
   ++n_turns_;
   return answer;
 }
 
-void Conversation::finish_turn(size_t start, const std::vector<svq_token>& prompt, std::vector<svq_message> messages,
-                               const std::string& text) {
-  messages.push_back({"assistant", text.c_str()});
-  std::vector<svq_token> whole = chat_tokenize(model_, messages, n_turns_ > 0, false);
-  // The turn ends with its end token, as after an answer that the model ended itself.
-  while (!whole.empty() && !svq_token_is_end(model_, whole.back())) whole.pop_back();
-  std::vector<svq_token> held = prompt;
-  held.insert(held.end(), generated_.begin(), generated_.end());
-  held.resize(std::min(held.size(), svq_session_position(session_.get()) - start));
-  const auto differ = std::mismatch(whole.begin(), whole.end(), held.begin(), held.end()).first;
-  check(svq_session_truncate(session_.get(), start + static_cast<size_t>(differ - whole.begin())));
-  pending_.assign(differ, whole.end());
+// The token with which the chat format ends an answer, as after an answer that the model ended itself.
+std::vector<svq_token> Conversation::end_of_answer(std::vector<svq_message> messages) const {
+  messages.push_back({"assistant", "x"});
+  std::vector<svq_token> turn = chat_tokenize(model_, messages, n_turns_ > 0, false);
+  while (!turn.empty() && !svq_token_is_end(model_, turn.back())) turn.pop_back();
+  return turn.empty() ? turn : std::vector<svq_token>{turn.back()};
 }
 
 Answer Conversation::complete(const std::string& text, const OnText& on_text) {

@@ -40,7 +40,7 @@ class Conversation {
   bool has_chat() const { return has_chat_; }
   const svq_session* session() const { return session_.get(); }
 
-  // One turn in the chat format. The context keeps it, and finishes it where the answer was cut off.
+  // One turn in the chat format. The context keeps it; an answer that was cut off is ended before the next turn.
   Answer ask(const std::string& user, const OnText& on_text);
   // The text as it stands, in an empty context.
   Answer complete(const std::string& text, const OnText& on_text);
@@ -48,8 +48,7 @@ class Conversation {
 
  private:
   Answer generate(const std::vector<svq_token>& prompt, const OnText& on_text);
-  void finish_turn(size_t start, const std::vector<svq_token>& prompt, std::vector<svq_message> messages,
-                   const std::string& text);
+  std::vector<svq_token> end_of_answer(std::vector<svq_message> messages) const;
 
   svq_model* model_;
   SessionPtr session_;
@@ -58,8 +57,7 @@ class Conversation {
   Interrupts& interrupts_;
   bool has_chat_;
   size_t n_turns_ = 0;
-  std::vector<svq_token> generated_;  // of the latest answer
-  std::vector<svq_token> pending_;    // end of a turn that was cut off, to be evaluated before the next one
+  std::vector<svq_token> pending_;  // the end of an answer that was cut off, evaluated with the next turn
 };
 
 }  // namespace svq::tools

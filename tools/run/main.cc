@@ -28,28 +28,32 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("-p,--prompt", o.prompt, "Answer this and leave; without it, chat")->type_name("TEXT");
   app.add_option("-n,--tokens", o.max_tokens, "Most tokens of an answer (default: as many as fit)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(integer_between(1, 1 << 30));
   app.add_option("--system", o.system, "System message (default: the model's own)")->type_name("TEXT");
   app.add_flag("--raw", o.raw, "Continue the prompt as it stands, without the chat format");
 
-  const auto number = [&app](const char* name, std::optional<double>& value, const char* help, double low,
-                             double high) {
-    app.add_option(name, value, help)->type_name("X")->check(CLI::Range(low, high))->group("Sampling");
+  const auto sampling = [&app](const char* name, std::optional<double>& value, const char* type, const char* help,
+                               const CLI::Validator& check) {
+    app.add_option(name, value, help)->type_name(type)->check(check)->group("Sampling");
   };
-  number("--temperature", o.sampler.temperature, "0: always the likeliest token (default: the model's, else 0.8)", 0,
-         100);
-  number("--top-k", o.sampler.top_k, "Draw from the K likeliest tokens; 0: off (default: the model's, else 40)", 0,
-         1 << 30);
-  number("--top-p", o.sampler.top_p, "Draw from the likeliest tokens that sum to P; 1: off", 0, 1);
-  number("--min-p", o.sampler.min_p, "Draw from tokens at least P times as likely as the likeliest; 0: off", 0, 1);
-  number("--repetition-penalty", o.sampler.repetition_penalty, "Above 1: recent tokens become less likely; 1: off",
-         0.01, 100);
-  number("--seed", o.sampler.seed, "Start of the random numbers (default: 0)", 0, 9007199254740992.0);
+  sampling("--temperature", o.sampler.temperature, "T",
+           "0: always the likeliest token (default: the model's, else 0.8)", number_between(0, 100));
+  sampling("--top-k", o.sampler.top_k, "K", "Draw from the K likeliest; 0: off (default: the model's, else 40)",
+           integer_between(0, 1 << 30));
+  sampling("--top-p", o.sampler.top_p, "P",
+           "Draw from the likeliest that sum to P; 1: off (default: the model's, else 0.95)", number_between(0, 1));
+  sampling("--min-p", o.sampler.min_p, "P",
+           "Draw from those at least P times as likely as the likeliest; 0: off (default: the model's, else 0.05)",
+           number_between(0, 1));
+  sampling("--repetition-penalty", o.sampler.repetition_penalty, "R",
+           "Above 1: recent tokens become less likely; 1: off", number_between(0.01, 100));
+  sampling("--seed", o.sampler.seed, "S", "Start of the random numbers (default: 0)",
+           integer_between(0, int64_t{1} << 53));
 
   add_threads(app, o.session.threads);
   app.add_option("--context", o.session.context, "Tokens the context holds (default: the model's, at most 4096)")
       ->type_name("N")
-      ->check(CLI::Range(1u, 1u << 24));
+      ->check(integer_between(1, 1 << 24));
   add_kv_bits(app, o.session.kv_bits);
   app.add_flag("--json", o.output.json, "One JSON object an answer, on one line, when it is complete");
   app.add_flag("-q,--quiet", o.output.quiet, "No statistics on standard error");
