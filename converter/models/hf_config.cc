@@ -36,10 +36,12 @@ class Object {
   std::optional<uint32_t> maybe_uint(const char* key, uint64_t low, uint64_t high) const {
     const json* value = get(key);
     if (!value) return std::nullopt;
-    if (!value->is_number_unsigned() || value->get<uint64_t>() < low || value->get<uint64_t>() > high) {
+    // A negative number is above `high` once unsigned.
+    const uint64_t number = value->is_number_integer() ? value->get<uint64_t>() : UINT64_MAX;
+    if (number < low || number > high) {
       wrong(key, *value, "an integer from " + std::to_string(low) + " to " + std::to_string(high));
     }
-    return static_cast<uint32_t>(value->get<uint64_t>());
+    return static_cast<uint32_t>(number);
   }
   uint32_t uint(const char* key, uint64_t low, uint64_t high) const {
     const auto value = maybe_uint(key, low, high);
