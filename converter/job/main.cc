@@ -35,9 +35,10 @@ int run(const svq::convert::Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  svq::convert::choose_blas_kernels(argv);
   svq::convert::Options options;
   if (const auto status = svq::convert::parse_command_line(argc, argv, options)) return *status;
+  // Starts the program again where it helps: not for a wrong command line or a plan.
+  if (!options.plan_only) svq::convert::choose_blas_kernels(argv);
   svq::convert::install_signal_handlers();
   return run(options);
 }

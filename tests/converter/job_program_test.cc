@@ -1,0 +1,299 @@
+// svqconvert as a program: refusals, exit statuses, reports, and going on after any interruption.
+#include <sys/file.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+
+#include "tests/converter/job_helpers.h"
+
+namespace svq {
+namespace {
+
+namespace fs = std::filesystem;
+using test::ProgramOptions;
+using test::ProgramResult;
+using test::read_text;
+
+class Program : public test::ConverterTest {
+ protected:
+  // One sentence on stderr that holds every one of `words`, and no file left.
+  void expect_refused(const std::vector<std::string>& arguments, const std::vector<std::string>& words,
+                      int status = 1) {
+    const ProgramResult result = run(arguments);
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_TRUE(result.err.starts_with("svqconvert: ")) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    for (const auto& word : words) EXPECT_NE(result.err.find(word), std::string::npos) << word << " in: " << result.err;
+    EXPECT_FALSE(fs::exists(path("t.svq.tmp")));
+    EXPECT_FALSE(fs::exists(path("t.svq.work")));
+  }
+};
+
+TEST_F(Program, HelpShowsExamples) {
+  const ProgramResult result = run({"--help"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.out.find("Examples:"), std::string::npos);
+  EXPECT_NE(result.out.find("--calibration"), std::string::npos);
+  EXPECT_EQ(run({"--version"}).out.find("svqconvert "), 0u);
+}
+
+TEST_F(Program, WrongOptionsAreNamed) {
+  write_model();
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--bits", "5"}, {"--bits", "5"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--nonsense"}, {"--nonsense"}, 2);
+  expect_refused({"tiny.gguf"}, {"--output"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--effort", "fast"}, {"--effort fast", "no fine-tuning yet"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--effort", "full"}, {"--effort full", "no fine-tuning yet"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q"}, {"PATTERN=BITS"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q=7"}, {"blocks.0.q=7"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--map-columns", "6"}, {"--map-columns 6", "multiple"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--quiet", "--json"}, {"--quiet", "--json"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "block.*=3"}, {"--override block.*", "matches no linear"});
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--head-bits", "8"}, {"--head-bits", "--embedding-bits"});
+}
+
+TEST_F(Program, UnusableFilesAreNamed) {
+  write_model();
+  std::ofstream(path("garbage.gguf")) << "this is not a model";
+  std::ofstream(path("short.txt")) << "three short words";
+  std::ofstream(path("bad.jsonl")) << "{\"text\": \"fine\"}\n{not json\n";
+  fs::create_directory(path("folder"));
+  expect_refused({"absent.gguf", "-o", "t.svq"}, {"absent.gguf"});
+  expect_refused({"garbage.gguf", "-o", "t.svq"}, {"garbage.gguf"});
+  expect_refused({"folder", "-o", "t.svq"}, {"folder"});
+  expect_refused({"tiny.gguf", "-o", "tiny.gguf"}, {"tiny.gguf", "source itself"});
+  expect_refused({"tiny.gguf", "-o", "tiny.gguf", "--force"}, {"tiny.gguf", "source itself"});
+  expect_refused({"tiny.gguf", "-o", "folder"}, {"folder", "directory"});
+  expect_refused({"tiny.gguf", "-o", "nowhere/t.svq"}, {"nowhere"});
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "absent.txt"}, {"absent.txt"});
+  std::ofstream(path("t.svq")) << "precious";
+  expect_refused({"tiny.gguf", "-o", "t.svq"}, {"t.svq", "exists", "--force"});
+  EXPECT_EQ(read_text(path("t.svq")), "precious");
+  if (geteuid() != 0) {  // root may write everywhere
+    fs::create_directory(path("locked"));
+    fs::permissions(path("locked"), fs::perms::owner_read | fs::perms::owner_exec);
+    expect_refused({"tiny.gguf", "-o", "locked/t.svq"}, {"locked", "Permission denied"});
+    fs::permissions(path("locked"), fs::perms::owner_all);
+  }
+}
+
+TEST_F(Program, AFileSystemThatCannotBeWrittenIsNamed) {
+  write_model();
+  const ProgramResult result = run({"tiny.gguf", "-o", "/proc/t.svq", "--bits", "16"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("/proc"), std::string::npos) << result.err;
+}
+
+TEST_F(Program, AFailureBeforeAnyWorkDoesNotRefuseTheNextRun) {
+  write_model();
+  std::ofstream(path("short.txt")) << "three short words";
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--calibration", "short.txt"}));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("short.txt"), std::string::npos) << result.err;
+  EXPECT_EQ(run(quick({"tiny.gguf", "-o", "t.svq", "--quiet"})).status, 0);
+}
+
+TEST_F(Program, PlanDoesNothing) {
+  write_model();
+  const ProgramResult result = run({"tiny.gguf", "-o", "t.svq", "--plan"});
+  EXPECT_EQ(result.status, 0);
+  for (const char* word : {"llama", "2 blocks", "memory", "disk", "sampled from the model"}) {
+    EXPECT_NE(result.out.find(word), std::string::npos) << word;
+  }
+  EXPECT_FALSE(fs::exists(path("t.svq")));
+  EXPECT_FALSE(fs::exists(path("t.svq.work")));
+}
+
+TEST_F(Program, QuietSaysNothing) {
+  write_model();
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--quiet"}));
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out + result.err, "");
+  EXPECT_TRUE(fs::exists(path("t.svq")));
+}
+
+TEST_F(Program, JsonLinesTellEverything) {
+  write_model();
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  std::map<std::string, int> events;
+  nlohmann::json last, linear;
+  std::istringstream lines(result.out);
+  for (std::string line; std::getline(lines, line);) {
+    last = nlohmann::json::parse(line);
+    ++events[last.at("event")];
+    if (last["event"] == "linear" && last["name"] == "blocks.1.down") linear = last;
+  }
+  EXPECT_EQ(events["plan"], 1);
+  EXPECT_EQ(events["linear"], 2 * 7 + 1);
+  EXPECT_GE(events["progress"], 2);
+  EXPECT_EQ(events["summary"], 1);
+  EXPECT_EQ(last["event"], "summary");
+  EXPECT_EQ(last["file_bytes"], fs::file_size(path("t.svq")));
+  EXPECT_GT(last["relative_error"], 0.001);
+  EXPECT_LT(last["relative_error"], 0.5);
+  EXPECT_EQ(linear["bits"], 2);
+  EXPECT_GT(linear["relative_error"], 0);
+  const ProgramResult failed = run({"absent.gguf", "-o", "u.svq", "--json"});
+  EXPECT_EQ(nlohmann::json::parse(failed.out)["event"], "error");
+}
+
+TEST_F(Program, TheSameCommandGivesTheSameBytes) {
+  write_model();
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "a.svq", "--quiet"})).status, 0);
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "b.svq", "--quiet"})).status, 0);
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "c.svq", "--quiet", "--seed", "1"})).status, 0);
+  EXPECT_TRUE(read_text(path("a.svq")) == read_text(path("b.svq")));
+  EXPECT_FALSE(read_text(path("a.svq")) == read_text(path("c.svq")));
+}
+
+TEST_F(Program, KilledAtAnyMomentItGoesOnToTheSameFile) {
+  write_model();
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "whole.svq", "--quiet"})).status, 0);
+  std::mt19937 random(std::random_device{}());
+  int killed = 0;
+  bool finished = false;
+  for (int parts_there = 0; parts_there <= 10 && !finished; parts_there += 2) {
+    // A moment up to 20 ms after so many parts are there: before the first, inside any step, or inside the final file.
+    const auto delay = std::chrono::microseconds(random() % 20000);
+    std::optional<std::chrono::steady_clock::time_point> reached;
+    ProgramOptions options;
+    options.kill_when = [&] {
+      const auto now = std::chrono::steady_clock::now();
+      if (!reached && fs::exists(path("pieces.svq.work/lock")) && parts("pieces.svq.work") >= parts_there)
+        reached = now;
+      return reached && now - *reached >= delay;
+    };
+    const ProgramResult result = run(quick({"tiny.gguf", "-o", "pieces.svq", "--quiet"}), options);
+    ASSERT_TRUE(result.status == 0 || result.status == 128 + SIGKILL) << result.err;
+    killed += result.status != 0;
+    finished =
+        fs::exists(path("pieces.svq"));  // complete as soon as it has its name, whether or not the kill came later
+  }
+  if (!finished) {
+    ASSERT_EQ(run(quick({"tiny.gguf", "-o", "pieces.svq", "--quiet"})).status, 0);
+  }
+  EXPECT_GE(killed, 3);
+  EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("pieces.svq"))) << "after " << killed << " kills";
+}
+
+TEST_F(Program, KilledBetweenAnyTwoPartsItGoesOnToTheSameFile) {
+  write_model();
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "a.svq", "--quiet", "--work", "full"})).status, 0);
+  const std::string whole = read_text(path("a.svq"));
+  std::vector<fs::path> states;
+  for (const auto& entry : fs::directory_iterator(path("full"))) {
+    if (entry.path().extension() == ".part" || entry.path().extension() == ".state")
+      states.push_back(entry.path().filename());
+  }
+  ASSERT_EQ(states.size(), 10u + 2u);  // parts; tokens and the last hidden states
+  // Any subset of the state must lead to the same file, whole or damaged.
+  std::mt19937 random(3);
+  for (int round = 0; round < 5; ++round) {
+    fs::remove_all(path("work"));
+    fs::copy(path("full"), path("work"));
+    for (const auto& name : states) {
+      const fs::path file = path("work") / name;
+      switch (random() % 3) {
+        case 0:
+          fs::remove(file);
+          break;
+        case 1: {
+          std::string bytes = read_text(file);
+          bytes[bytes.size() - 1 - random() % 64] ^= 1;
+          std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
+          break;
+        }
+        default:
+          break;
+      }
+    }
+    const ProgramResult result = run(quick({"tiny.gguf", "-o", "a.svq", "--quiet", "--work", "work", "--force"}));
+    ASSERT_EQ(result.status, 0) << result.err;
+    ASSERT_TRUE(read_text(path("a.svq")) == whole) << "round " << round;
+  }
+}
+
+TEST_F(Program, CtrlCStopsAndTheSameCommandGoesOn) {
+  test::TinyShape shape;
+  shape.layers = 8;
+  write_model(shape);
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "whole.svq", "--quiet"})).status, 0);
+  ProgramOptions options;
+  options.signal = SIGINT;
+  options.kill_when = [&] { return parts("t.svq.work") >= 3; };
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq"}), options);
+  ASSERT_EQ(result.status, 130) << result.err;
+  EXPECT_NE(result.err.find("the same command goes on from t.svq.work"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(path("t.svq")));
+  const int done = parts("t.svq.work");
+  EXPECT_GE(done, 3);
+  EXPECT_LT(done, 8 * 4 + 2);
+  const ProgramResult rest = run(quick({"tiny.gguf", "-o", "t.svq"}));
+  ASSERT_EQ(rest.status, 0) << rest.err;
+  EXPECT_NE(rest.err.find(std::to_string(done) + " of 34 parts are there"), std::string::npos) << rest.err;
+  EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+}
+
+TEST_F(Program, TheStateOfAnotherConversionIsRefused) {
+  write_model();
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "a.svq", "--quiet", "--work", "state"})).status, 0);
+  const ProgramResult other = run(quick({"tiny.gguf", "-o", "b.svq", "--quiet", "--work", "state", "--bits", "3"}));
+  EXPECT_EQ(other.status, 1);
+  for (const char* word : {"state", "bits = 2", "3", "--force"})
+    EXPECT_NE(other.err.find(word), std::string::npos) << other.err;
+  EXPECT_EQ(run(quick({"tiny.gguf", "-o", "b.svq", "--quiet", "--work", "state", "--bits", "3", "--force"})).status, 0);
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "c.svq", "--quiet", "--bits", "3"})).status, 0);
+  EXPECT_TRUE(read_text(path("b.svq")) == read_text(path("c.svq")));
+}
+
+TEST_F(Program, AForeignDirectoryIsNoWorkDirectory) {
+  write_model();
+  fs::create_directory(path("mine"));
+  std::ofstream(path("mine/letter.txt")) << "do not touch";
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--work", "mine", "--force"}));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("letter.txt"), std::string::npos) << result.err;
+  EXPECT_EQ(read_text(path("mine/letter.txt")), "do not touch");
+}
+
+TEST_F(Program, TwoRunsDoNotShareAWorkDirectory) {
+  write_model();
+  fs::create_directory(path("state"));
+  const int fd = open(path("state/lock").c_str(), O_RDWR | O_CREAT, 0644);
+  ASSERT_EQ(flock(fd, LOCK_EX), 0);
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--work", "state"}));
+  close(fd);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("another svqconvert"), std::string::npos) << result.err;
+}
+
+// RLIMIT_FSIZE stands in for a full disk.
+TEST_F(Program, AFullDiskIsOneSentenceAndTheRestGoesOn) {
+  write_model();
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "whole.svq", "--quiet"})).status, 0);
+  ProgramOptions options;
+  options.file_size_limit = 30000;  // parts fit, the file does not
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--quiet"}), options);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("cannot write"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(path("t.svq")));
+  EXPECT_FALSE(fs::exists(path("t.svq.tmp")));
+  ASSERT_EQ(run(quick({"tiny.gguf", "-o", "t.svq", "--quiet"})).status, 0);
+  EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+}
+
+TEST_F(Program, ValuesBeyondHalfPrecisionAreNamed) {
+  auto writer = test::tiny_gguf({}, test::TinyType::kF32);
+  const float huge = 1e6f;
+  std::memcpy(writer.tensor("blk.1.ffn_up.weight")->data.data() + 40, &huge, sizeof huge);
+  test::write_file(path("tiny.gguf").string(), writer.build());
+  const ProgramResult result = run({"tiny.gguf", "-o", "t.svq", "--bits", "16", "--quiet"});
+  EXPECT_EQ(result.status, 1);
+  for (const char* word : {"blocks.1.up", "65504"}) EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace svq
