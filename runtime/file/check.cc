@@ -91,13 +91,13 @@ class Checker {
     bool same = t->shape()->size() == shape.size();
     uint32_t i = 0;
     for (const uint64_t n : shape) {
-      same = same && t->shape()->Get(i) == n;
+      same = same && dimension(*t, i) == n;
       ++i;
     }
     if (!same) {
       std::string is, expected;
       for (uint32_t d = 0; d < t->shape()->size() && d < 8; ++d)
-        is += (d ? ", " : "") + std::to_string(t->shape()->Get(d));
+        is += (d ? ", " : "") + std::to_string(dimension(*t, d));
       for (const uint64_t n : shape) expected += (expected.empty() ? "" : ", ") + std::to_string(n);
       bad(field, "has shape [", is, "], expected [", expected, "]");
     }
@@ -156,7 +156,7 @@ class Checker {
       }
       if (m.a() == nullptr || m.b() == nullptr) bad(at, "lacks its tensor a or b");
       if (m.a()->shape()->size() != 3) bad(at + ".a", "has ", m.a()->shape()->size(), " dimensions, expected 3");
-      const uint64_t maps = m.a()->shape()->Get(0);
+      const uint64_t maps = dimension(*m.a(), 0);
       range(at + ".a's first dimension", maps, 1, Limits::kWidth);
       if (m.columns_per_map() == 0 && maps != 1)
         bad(at + ".a", "holds ", maps, " maps, expected 1 as columns_per_map is 0");
@@ -186,7 +186,7 @@ class Checker {
     if (l.side_u() != nullptr) {
       if (l.side_v()->shape()->size() != 2)
         bad(at + ".side_v", "has ", l.side_v()->shape()->size(), " dimensions, expected 2");
-      const uint64_t rank = l.side_v()->shape()->Get(0);
+      const uint64_t rank = dimension(*l.side_v(), 0);
       range(at + ".side_v's first dimension", rank, 1, Limits::kSideRank);
       tensor(at + ".side_v", l.side_v(), fb::DType::F16, "F16", {rank, columns}, 2 * rank * columns);
       tensor(at + ".side_u", l.side_u(), fb::DType::F16, "F16", {rows, rank}, 2 * rows * rank);
@@ -212,8 +212,8 @@ class Checker {
       bad(at + ".affine", "has groups of ", unsigned(m.dim()), ", expected a divisor of ", columns, " columns");
     const uint64_t per_map = m.columns_per_map();
     const uint64_t maps = per_map == 0 ? 1 : (columns + per_map - 1) / per_map;
-    if (m.a()->shape()->Get(0) != maps) {
-      bad(at + ".affine", "has ", m.a()->shape()->Get(0), " maps, expected ", maps, " for ", columns, " columns");
+    if (dimension(*m.a(), 0) != maps) {
+      bad(at + ".affine", "has ", dimension(*m.a(), 0), " maps, expected ", maps, " for ", columns, " columns");
     }
     rotation(at + ".output_rotation", l.output_rotation(), rows);
     if (l.out_scale() != nullptr) f16(at + ".out_scale", l.out_scale(), rows);

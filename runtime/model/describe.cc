@@ -142,7 +142,7 @@ void linears(JsonWriter& j, const fb::Model& meta) {
     if (l.affine() >= 0) j.field("affine_maps", l.affine());
     rotation(j, "output_rotation", l.output_rotation());
     if (l.bias() != nullptr) j.field("bias", true);
-    if (l.side_v() != nullptr) j.field("side_rank", l.side_v()->shape()->Get(0));
+    if (l.side_v() != nullptr) j.field("side_rank", dimension(*l.side_v(), 0));
     j.end_object();
   });
   j.end_array();
@@ -153,7 +153,7 @@ void tensors(JsonWriter& j, const fb::Model& meta) {
   for_each_tensor(meta, [&](const std::string& path, const fb::Tensor& t) {
     j.begin_object().field("name", path).field("dtype", name_of(t.dtype(), fb::EnumNameDType));
     j.key("shape").begin_array();
-    for (uint32_t i = 0; i < t.shape()->size(); ++i) j.value(t.shape()->Get(i));
+    for (uint32_t i = 0; i < t.shape()->size(); ++i) j.value(dimension(t, i));
     j.end_array().field("offset", t.offset()).field("size", t.size());
     char digits[20];
     std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(t.checksum()));

@@ -42,7 +42,7 @@ struct Weights::Loader {
     kernels::Affine out;
     out.dim = d;
     out.columns_per_map = m.columns_per_map();
-    out.n_maps = static_cast<uint32_t>(m.a()->shape()->Get(0));
+    out.n_maps = static_cast<uint32_t>(dimension(*m.a(), 0));
     const size_t n_a = size_t{out.n_maps} * d * d, n_b = size_t{out.n_maps} * d;
     std::vector<float>& values = w.affine_values_.emplace_back(n_a + n_b);
     w.heap_bytes_ += values.size() * sizeof(float);
@@ -71,7 +71,7 @@ struct Weights::Loader {
     out.bias = data<float>(l.bias());
     out.side_u = data<uint16_t>(l.side_u());
     out.side_v = data<uint16_t>(l.side_v());
-    if (l.side_v() != nullptr) out.side_rank = static_cast<uint32_t>(l.side_v()->shape()->Get(0));
+    if (l.side_v() != nullptr) out.side_rank = static_cast<uint32_t>(dimension(*l.side_v(), 0));
     w.max_columns = std::max(w.max_columns, out.columns);
     w.max_side_rank = std::max(w.max_side_rank, out.side_rank);
     if (out.bits == 16) {

@@ -3,7 +3,9 @@
 // ends).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 
@@ -12,6 +14,12 @@
 
 namespace svq::test {
 namespace {
+
+// How often the random tests try. SVQ_TEST_EFFORT=20 makes them twenty times as thorough.
+int rounds(int base) {
+  const char* effort = std::getenv("SVQ_TEST_EFFORT");
+  return base * std::clamp(effort == nullptr ? 1 : std::atoi(effort), 1, 10000);
+}
 
 struct Outcome {
   bool ran = false;
@@ -160,7 +168,7 @@ TEST_P(RandomBytes, InTheMetadata) {
       make_tiny(GetParam() % 2 == 0 ? rich_options() : TinyOptions{.tokenizer = GetParam() % 4 == 1});
   const auto good = metadata_bytes(tiny.meta);
   int ran = 0, refused = 0;
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < rounds(300); ++i) {
     auto metadata = good;
     const uint32_t flips = 1 + rng() % 6;
     for (uint32_t f = 0; f < flips; ++f) {
@@ -192,7 +200,7 @@ TEST_P(RandomBytes, InTheDataSection) {
   TinyModel tiny = make_tiny({.bits = 0, .biases = true, .qk_norms = true, .side_paths = true});
   const auto metadata = metadata_bytes(tiny.meta);
   const bool everything = GetParam() < 3;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < rounds(5); ++i) {
     for (uint8_t& b : tiny.data) {
       if (everything || rng() % 64 == 0) b = static_cast<uint8_t>(rng());
     }
@@ -372,7 +380,7 @@ TEST_P(MetadataEdit, IsRefusedByName) {
 // Numbers of the metadata changed at random in the object form: structurally valid, semantically anything.
 TEST_P(RandomBytes, FieldEdits) {
   std::mt19937 rng(GetParam() + 200);
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < rounds(100); ++i) {
     TinyModel tiny = make_tiny(rich_options());
     fb::ModelT& m = tiny.meta;
     const auto number = [&](uint64_t now) -> uint64_t {
