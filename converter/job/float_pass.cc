@@ -13,7 +13,7 @@ namespace svq::convert {
 FloatPass::FloatPass(const Model& model, const Options& options) : model_(model), options_(options) {
   forward_.device = choose_device(options.device);
   // Rounding of the linears to bfloat16 is far below what 32 sequences tell about E[x xᵀ]; what is summed is f32.
-  forward_.bf16_linears = forward_.device.is_cuda() || cpu_has_bf16();
+  forward_.bf16_linears = bf16_is_faster(forward_.device);
 }
 
 at::Tensor FloatPass::calibration_tokens(const std::function<bool(double)>& progress) const {

@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/softmax.h>
 
@@ -37,6 +38,11 @@ at::Tensor read_tensor(const Model& model, Slot slot, int layer, bool vector) {
 at::Tensor FloatLinear::operator()(const at::Tensor& x) const {
   if (weight.scalar_type() == at::kBFloat16) {
     at::Tensor y = at::linear(x.to(at::kBFloat16), weight).to(at::kFloat);
+    return bias.defined() ? y.add_(bias) : y;
+  }
+  if (x.is_cpu() && x.dim() == 2 && x.size(0) < 64) {
+    // A few tokens: OpenBLAS packs the weights faster from this side (104 against 79 GFLOP/s at 32 x 576 x 1536).
+    at::Tensor y = at::mm(weight, x.t()).t().contiguous();
     return bias.defined() ? y.add_(bias) : y;
   }
   return at::linear(x, weight, bias);

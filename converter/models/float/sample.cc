@@ -13,6 +13,7 @@
 
 #include "converter/base/error.h"
 #include "converter/models/float/decoder.h"
+#include "converter/models/float/startup.h"
 
 namespace svq::convert {
 
@@ -77,7 +78,7 @@ int64_t pick(const float* p, int64_t n, double u) {
 }
 
 at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript>& scripts,
-                            const SampleOptions& options, const ForwardOptions& forward,
+                            const SampleOptions& options, const ForwardOptions& asked,
                             const std::function<bool(double)>& progress) {
   const int64_t n = static_cast<int64_t>(scripts.size()), length = options.length;
   if (n == 0 || length < 1) throw Error("sampling needs at least one sequence of at least one token");
@@ -86,8 +87,14 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
   if (!(options.temperature > 0)) throw Error("sampling needs a temperature above 0");
 
   const uint64_t budget = options.memory_budget > 0 ? options.memory_budget : default_budget();
+  const uint64_t for_weights = budget / 4 * 3;
+  ForwardOptions forward = asked, halved = asked;
+  halved.bf16_linears = true;
+  if (forward.device.is_cpu() && cpu_has_bf16() && Decoder::weight_bytes(model, forward) > for_weights &&
+      Decoder::weight_bytes(model, halved) <= for_weights)
+    forward = halved;  // rather than reading the source anew for every token
   const uint64_t weights = Decoder::weight_bytes(model, forward);
-  const bool keep_weights = weights <= budget / 4 * 3;
+  const bool keep_weights = weights <= for_weights;
   const uint64_t room = keep_weights ? budget - weights : budget / 2;
   const uint64_t fitting = std::max<uint64_t>(1, room / std::max<uint64_t>(1, Decoder::cache_bytes(model, length)));
   const int64_t batch = std::min({n, kMaxBatch, static_cast<int64_t>(std::min<uint64_t>(fitting, kMaxBatch))});

@@ -28,9 +28,10 @@ struct SampleOptions {
   uint64_t memory_budget = 0;   // bytes for weights and cache; 0: half of this machine's memory
 };
 
-// progress(fraction) returning false cancels. Returns [scripts, length] int64, or an undefined tensor if cancelled.
-// The same for the same arguments, machine and number of threads: the random number of a choice is a function of
-// (seed, sequence, position) alone, see uniform().
+// Weights stay in memory as f32, or else as bf16, if that takes no more than three quarters of the budget; otherwise
+// they are read from the source for every token, which is slow. progress(fraction) returning false cancels. Returns
+// [scripts, length] int64, or an undefined tensor if cancelled. The same for the same arguments, machine and number of
+// threads: the random number of a choice is a function of (seed, sequence, position) alone, see uniform().
 at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript>& scripts,
                             const SampleOptions& options, const ForwardOptions& forward,
                             const std::function<bool(double)>& progress);

@@ -30,15 +30,19 @@ const char* blas_kernels_for_this_cpu() {
 }  // namespace
 
 void choose_blas_kernels(char** argv) {
-  const char* kernels = blas_kernels_for_this_cpu();
-  if (kernels == nullptr || std::getenv("OPENBLAS_CORETYPE") != nullptr) return;
-  if (setenv("OPENBLAS_CORETYPE", kernels, 0) != 0) return;
+  bool missing = false;
+  const auto set = [&](const char* name, const char* value) {
+    if (value != nullptr && std::getenv(name) == nullptr && setenv(name, value, 0) == 0) missing = true;
+  };
+  set("OPENBLAS_CORETYPE", blas_kernels_for_this_cpu());
+  set("OMP_WAIT_POLICY", "passive");
+  if (!missing) return;
   execv("/proc/self/exe", argv);  // returns only if it fails: then the program goes on, slower
 }
 
 void init_allocator() {
 #if defined(__GLIBC__)
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc accepts
+  mallopt(M_MMAP_MAX, 0);  // glibc accepts no threshold above 32 MB
   mallopt(M_TRIM_THRESHOLD, 2000 << 20);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
@@ -71,6 +75,16 @@ bool cpu_has_bf16() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+bool bf16_is_faster(c10::Device device) {
+  if (device.is_cuda()) return true;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("amx-bf16");
 #else
   return false;
 #endif

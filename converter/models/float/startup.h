@@ -6,9 +6,13 @@
 
 namespace svq::convert {
 
-// Call first in main(). OpenBLAS chooses its kernels while the program is being loaded, and a version older than the
-// CPU takes plain SSE ones (a fifth of the speed with 0.3.21 on an Emerald Rapids). Where OPENBLAS_CORETYPE is not set,
-// sets it by the CPU's own flags and starts the program again in the same process; returns if there is nothing to do.
+// Call first in main(). Two choices are made by the environment while the libraries of a program are being loaded, so
+// this sets what is not set there and starts the program again in the same process; it returns if nothing was missing.
+//   OPENBLAS_CORETYPE  by the CPU's own flags: an OpenBLAS older than the CPU takes plain SSE kernels (a fifth of the
+//                      speed with 0.3.21 on an Emerald Rapids).
+//   OMP_WAIT_POLICY    passive: threads that spin at the end of every loop are ten times slower than sleeping ones as
+//   soon
+//                      as anything else runs on the machine.
 void choose_blas_kernels(char** argv);
 
 // Blocks of a gigabyte come and go with every layer: let malloc keep them instead of mapping and clearing each one
@@ -22,7 +26,11 @@ void init_threads(int threads);
 // Throws Error if there is no such device.
 c10::Device choose_device(std::string_view name);
 
-// The CPU multiplies bfloat16 itself (AVX512-BF16, AMX): elsewhere bf16_linears only costs time.
+// The CPU multiplies bfloat16 itself (AVX512-BF16): elsewhere libtorch's bfloat16 linears are very slow.
 bool cpu_has_bf16();
+
+// Linears in bfloat16 are faster than in float32: where there are tensor cores or AMX. AVX512-BF16 alone does not do
+// it: with oneDNN 2.6 it reaches 83 GFLOP/s a core where OpenBLAS reaches 147 in float32 (Emerald Rapids, 2.3 GHz).
+bool bf16_is_faster(c10::Device device);
 
 }  // namespace svq::convert

@@ -23,8 +23,8 @@ namespace svq::convert {
 
 namespace {
 
-constexpr int64_t kVocabSlice = 16384;  // rows of the head at a time
-constexpr int64_t kTokenSlice = 512;    // tokens whose logits for a slice exist at a time
+constexpr int64_t kVocabSlice = 8192;  // rows of the head at a time
+constexpr int64_t kTokenSlice = 512;   // tokens whose logits for a slice exist at a time
 
 // visit(first row, weight [rows, hidden] f32 or bf16 on the device)
 void for_head_slices(const Model& model, const ForwardOptions& options,
