@@ -1,5 +1,6 @@
 // The border of the C ABI: exceptions become statuses, and the sentence is kept for svq_last_error.
 #pragma once
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
@@ -48,6 +49,15 @@ svq_status guard(const Body& body) noexcept {
     set_last_error("unknown failure");
     return SVQ_ERROR_INTERNAL;
   }
+}
+
+// An enum's value as a C caller passed it: C allows any integer, and C++ must not read one that the enum does not know.
+template <class Enum>
+int raw(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int out;
+  std::memcpy(&out, &value, sizeof out);
+  return out;
 }
 
 inline void require(bool condition, const char* sentence) {

@@ -39,7 +39,7 @@ void svq_model_params_free(svq_model_params* params) { delete params; }
 svq_status svq_model_params_set(svq_model_params* params, svq_model_parameter parameter, int64_t value) {
   return guard([&] {
     require(params != nullptr, "params is NULL");
-    switch (parameter) {
+    switch (raw(parameter)) {
       case SVQ_MODEL_VERIFY:
         require(value == 0 || value == 1, "SVQ_MODEL_VERIFY takes 0 or 1");
         params->options.verify = value == 1;
@@ -53,7 +53,7 @@ svq_status svq_model_params_set(svq_model_params* params, svq_model_parameter pa
         params->options.prefault = value == 1;
         return;
     }
-    fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown model parameter ", static_cast<int>(parameter));
+    fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown model parameter ", raw(parameter));
   });
 }
 

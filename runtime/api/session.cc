@@ -41,7 +41,7 @@ svq_status svq_session_params_set(svq_session_params* params, svq_session_parame
   return guard([&] {
     require(params != nullptr, "params is NULL");
     SessionOptions& o = params->options;
-    switch (parameter) {
+    switch (raw(parameter)) {
       case SVQ_SESSION_CONTEXT:
         o.context = within<uint32_t>(value, 0, 1 << 24, "SVQ_SESSION_CONTEXT");
         return;
@@ -67,7 +67,7 @@ svq_status svq_session_params_set(svq_session_params* params, svq_session_parame
         o.affinity = static_cast<uint64_t>(value);
         return;
     }
-    fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown session parameter ", static_cast<int>(parameter));
+    fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown session parameter ", raw(parameter));
   });
 }
 
@@ -122,7 +122,7 @@ svq_status svq_session_set_sampler(svq_session* session, svq_sampler_parameter p
   return guard([&] {
     require(session != nullptr, "session is NULL");
     SamplerSettings& s = session->session.sampler().settings;
-    switch (parameter) {
+    switch (raw(parameter)) {
       case SVQ_SAMPLER_TEMPERATURE:
         s.temperature = within(value, 0, 100, "SVQ_SAMPLER_TEMPERATURE");
         return;
@@ -145,7 +145,7 @@ svq_status svq_session_set_sampler(svq_session* session, svq_sampler_parameter p
         session->session.sampler().seed(static_cast<uint64_t>(whole(value, 0x1p53, "SVQ_SAMPLER_SEED")));
         return;
     }
-    fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown sampler parameter ", static_cast<int>(parameter));
+    fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown sampler parameter ", raw(parameter));
   });
 }
 

@@ -33,7 +33,7 @@ const char* svq_version_string(void) {
 uint32_t svq_format_version(void) { return uint32_t{svq::format::kMajor} * 65536 + svq::format::kMinor; }
 
 const char* svq_status_name(svq_status status) {
-  switch (status) {
+  switch (svq::rt::raw(status)) {
     case SVQ_OK:
       return "SVQ_OK";
     case SVQ_ERROR_INVALID_ARGUMENT:
