@@ -83,7 +83,8 @@ std::string array_table(const Json& rows, const std::string& indent) {
   std::string align;
   std::vector<std::string> header;
   for (const std::string& key : keys) {
-    align += rows[0].contains(key) && rows[0][key].is_number() ? 'r' : 'l';
+    const auto is_number = [&key](const Json& row) { return row.contains(key) && row[key].is_number(); };
+    align += std::any_of(rows.begin(), rows.end(), is_number) ? 'r' : 'l';
     header.push_back((header.empty() ? indent : "") + label(key));
   }
   Table table(align, header);

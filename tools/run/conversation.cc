@@ -72,6 +72,7 @@ Answer Conversation::generate(const std::vector<svq_token>& prompt, const OnText
     status = svq_session_generate(session_.get(), prompt.data() + done, prompt.size() - done, max_tokens_, on_token,
                                   &stream, &result);
     answer.prompt_seconds += result.prompt_seconds;
+    answer.n_prompt += result.n_prompt;
     // A Ctrl-C that came when the answer before was just complete cancels this one: it is not meant.
     const bool stale = status == SVQ_ERROR_CANCELLED && !interrupts_.requested() && result.n_generated == 0 &&
                        svq_session_position(session_.get()) - start < prompt.size();
@@ -80,7 +81,6 @@ Answer Conversation::generate(const std::vector<svq_token>& prompt, const OnText
   interrupts_.end();
   if (stream.error) std::rethrow_exception(stream.error);
   answer.text = std::move(stream.text);
-  answer.n_prompt = prompt.size();
   answer.n_generated = result.n_generated;
   answer.generate_seconds = result.generate_seconds;
   if (status == SVQ_ERROR_CANCELLED) {
@@ -88,6 +88,7 @@ Answer Conversation::generate(const std::vector<svq_token>& prompt, const OnText
   } else if (status == SVQ_ERROR_CONTEXT_FULL) {
     answer.stop = Stop::kContextFull;
     answer.prompt_too_long = true;
+    answer.n_prompt = prompt.size();
   } else {
     check(status);
     answer.stop = result.stop == 3   ? Stop::kContextFull
