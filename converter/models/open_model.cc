@@ -17,13 +17,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// For one line of a report: control characters and, where the text is not ASCII, other bytes become '?'.
-std::string readable(std::string text) {
-  if (text.size() > 200) text.resize(200);
-  for (char& c : text) {
-    if (c < 0x20 || c == 0x7F) c = '?';
+// Runs `read`, which returns warnings; its messages quote the source's text as it stands, so they are made readable
+// here.
+template <typename Read>
+std::vector<std::string> readable_messages(const std::string& prefix, Read read) {
+  std::vector<std::string> warnings;
+  try {
+    warnings = read();
+  } catch (const Error& error) {
+    throw Error(prefix + readable(error.what()));
   }
-  return text;
+  for (std::string& warning : warnings) warning = readable(std::move(warning));
+  return warnings;
 }
 
 // The last component, also of "dir/" and of ".".
@@ -41,20 +46,19 @@ std::unique_ptr<Model> open_gguf(std::unique_ptr<GgufFile> file, const std::stri
   parts.naming = Naming::kGguf;
   parts.config = read_gguf_config(*file);
   parts.label = file->label();
-  parts.source_name = readable(source_name);
-  parts.name = readable(file->get_string("general.name").value_or(""));
+  parts.source_name = readable(source_name, 200);
+  parts.name = readable(file->get_string("general.name").value_or(""), 200);
   if (parts.name.empty()) parts.name = fs::path(parts.source_name).stem().string();
   parts.source_bytes = file->file_bytes();
   parts.generation = read_sampling_keys(*file);
   GgufTokenizer keys;
   if (read_tokenizer_keys(*file, keys)) {
     parts.tokenizer = std::make_unique<fb::TokenizerT>();
-    try {
-      parts.warnings = read_gguf_tokenizer(keys, *parts.tokenizer, parts.chat);
-    } catch (const Error& error) {
-      throw Error(parts.label + ": " + error.what());
-    }
-    check_tokenizer(*parts.tokenizer, parts.config.architecture.vocab, parts.label);
+    parts.warnings = readable_messages(parts.label + ": ", [&] {
+      auto warnings = read_gguf_tokenizer(keys, *parts.tokenizer, parts.chat);
+      check_tokenizer(*parts.tokenizer, parts.config.architecture.vocab, "tokenizer");
+      return warnings;
+    });
   }
   parts.source = std::move(file);
   return std::make_unique<SourceModel>(std::move(parts));
@@ -68,16 +72,22 @@ std::unique_ptr<Model> open_hf_directory(const fs::path& directory) {
   parts.naming = Naming::kHf;
   parts.config = read_hf_config(config_path.string(), read_json(config_path, 16 << 20));
   parts.label = directory.string();
-  parts.source_name = readable(last_component(directory));
+  parts.source_name = readable(last_component(directory), 200);
   parts.name = parts.source_name;
   auto source = std::make_unique<SafetensorsDirectory>(directory);
   parts.source_bytes = source->file_bytes();
   parts.source = std::move(source);
-  parts.generation = read_generation_config(directory);
+  readable_messages("", [&] {
+    parts.generation = read_generation_config(directory);
+    return std::vector<std::string>();
+  });
   if (has_hf_tokenizer(directory)) {
     parts.tokenizer = std::make_unique<fb::TokenizerT>();
-    parts.warnings = read_hf_tokenizer(directory, *parts.tokenizer, parts.chat);
-    check_tokenizer(*parts.tokenizer, parts.config.architecture.vocab, parts.label);
+    parts.warnings = readable_messages("", [&] {
+      auto warnings = read_hf_tokenizer(directory, *parts.tokenizer, parts.chat);
+      check_tokenizer(*parts.tokenizer, parts.config.architecture.vocab, parts.label);
+      return warnings;
+    });
   }
   return std::make_unique<SourceModel>(std::move(parts));
 }

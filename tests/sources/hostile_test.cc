@@ -8,6 +8,7 @@
 
 #include "converter/base/error.h"
 #include "converter/models/open_model.h"
+#include "converter/sources/text.h"
 #include "tests/sources/allocation_watch.h"
 #include "tests/sources/scratch.h"
 #include "tests/sources/tiny_hf.h"
@@ -45,6 +46,7 @@ void attempt(Open open, Outcome& outcome) {
     ++outcome.refused_at_open;
     EXPECT_NE(std::string(error.what()), "");
     EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    EXPECT_TRUE(is_utf8(error.what())) << error.what();
   }
   if (model) {
     try {

@@ -2,10 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <unistd.h>
+#include <cstring>
 
 #include "converter/base/error.h"
 #include "converter/sources/json.h"
+#include "converter/sources/text.h"
 #include "tests/sources/scratch.h"
 #include "tests/sources/tiny_hf.h"
 
@@ -145,6 +146,18 @@ TEST_F(SafetensorsDirectoryTest, HashCoversContentsAndSmallFiles) {
   put("config.json", "{}");
   put("model.safetensors", file_with("b"));
   EXPECT_NE(hash(), first);
+}
+
+TEST(Text, MadeReadable) {
+  EXPECT_EQ(readable("a\nb\x1B[31m\x7F"), "a?b?[31m?");
+  EXPECT_EQ(readable("h\xC3\xA9llo \xF0\x9F\xA4\x96"), "h\xC3\xA9llo \xF0\x9F\xA4\x96");
+  EXPECT_EQ(readable("h\xC3\xA9llo", 2), "h");
+  for (const char* bad : {"\xC3", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE0\x80\x80", "\x80", "\xFF"}) {
+    EXPECT_FALSE(is_utf8(bad));
+    EXPECT_EQ(readable(bad), std::string(std::strlen(bad), '?'));
+  }
+  EXPECT_EQ(in_quotes("a\n\xC3\xA9"), "\"a???\"");
+  EXPECT_EQ(in_quotes(std::string(100, 'x')), "\"" + std::string(80, 'x') + "...\"");
 }
 
 TEST(Json, LimitsDepthAndDuplicates) {
