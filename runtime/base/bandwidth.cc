@@ -11,7 +11,8 @@
 namespace svq::rt {
 
 double measure_read_bandwidth(uint32_t threads, uint64_t bytes) {
-  const MemoryMap memory = MemoryMap::anonymous(bytes);
+  MemoryMap memory = MemoryMap::anonymous(bytes);
+  memory.prefer_huge_pages();
   ThreadPool pool({.threads = threads, .pin = false, .cpus = {}});
   struct alignas(64) Sum {
     uint64_t value;

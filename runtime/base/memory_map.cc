@@ -47,9 +47,6 @@ MemoryMap MemoryMap::anonymous(size_t bytes) {
   if (data == MAP_FAILED) fail(SVQ_ERROR_OUT_OF_MEMORY, bytes, " bytes of memory are not to be had");
   map.data_ = static_cast<uint8_t*>(data);
   map.size_ = bytes;
-#ifdef MADV_HUGEPAGE
-  madvise(data, bytes, MADV_HUGEPAGE);  // a hint: fewer TLB misses while streaming; failure does not matter
-#endif
   return map;
 }
 
@@ -64,6 +61,12 @@ MemoryMap& MemoryMap::operator=(MemoryMap&& other) noexcept {
 
 MemoryMap::~MemoryMap() {
   if (data_ != nullptr) munmap(data_, size_);
+}
+
+void MemoryMap::prefer_huge_pages() {
+#ifdef MADV_HUGEPAGE
+  if (data_ != nullptr) madvise(data_, size_, MADV_HUGEPAGE);  // a hint: failure does not matter
+#endif
 }
 
 void MemoryMap::prefault() const {

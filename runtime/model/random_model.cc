@@ -238,6 +238,7 @@ ModelFile create_random_model(const std::string& name, uint32_t bits, uint64_t s
   Builder measure(*shape, bits, seed, nullptr);
   measure.build();
   MemoryMap data = MemoryMap::anonymous(measure.data_size());
+  data.prefer_huge_pages();
   const fb::ModelT model = Builder(*shape, bits, seed, data.data()).build();
   flatbuffers::FlatBufferBuilder builder;
   fb::FinishModelBuffer(builder, fb::Model::Pack(builder, &model));

@@ -6,6 +6,7 @@
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
+#include "runtime/base/log.h"
 
 namespace svq::rt {
 namespace {
@@ -57,6 +58,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       pool_(thread_options(options_)),
       arena_(session_bytes(model_->weights(), model_->kernels(), options_) - sizeof(Session)) {
   parts_.emplace(model_->weights(), model_->kernels(), options_, &pool_, arena_);
+  if (options_.context > model_->weights().config.context_length) {
+    log(SVQ_LOG_WARNING, cat("the session's context of ", options_.context, " tokens exceeds the ",
+                             model_->weights().config.context_length, " that the model was trained for"));
+  }
   if (const fb::Generation* g = model_->metadata().generation(); g != nullptr) {
     SamplerSettings& s = parts_->sampler.settings;
     const auto within = [](float v, double low, double high) { return v >= low && v <= high; };  // false for NaN

@@ -41,15 +41,20 @@ class Sampler {
     float logit;
     int32_t id;
   };
-  float penalised(float logit, int32_t id) const;
-  void mark(std::span<const int32_t> history, bool value);
-  int32_t greedy(const float* logits) const;
+  static bool before(const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  }
+  const float* penalise(const float* logits, std::span<const int32_t> window);
+  Candidate* collect(const float* logits, float top);
+  Candidate* collect_largest(const float* logits);
+  Candidate* cut_top_p(Candidate* end, float top);
   int32_t draw(const float* logits);
   double uniform();
 
   const uint32_t vocab_;
   Candidate* candidates_;  // (vocab)
-  uint8_t* recent_;        // (vocab) 1: in the repetition window
+  float* penalised_;       // (vocab) logits after the repetition penalty, when there is one
+  uint8_t* seen_;          // (vocab) zero between two calls
   uint64_t state_ = 0;
 };
 

@@ -1,9 +1,13 @@
 // The sampler: order of its steps, distribution, determinism; and the small text helpers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <random>
+#include <tuple>
 
 #include "runtime/base/json.h"
 #include "runtime/base/utf8_stream.h"
@@ -97,6 +101,48 @@ TEST(Sampler, TopPKeepsTheShortestPrefix) {
   EXPECT_NEAR(got.at(1), 0.625, 0.03);
   f.sampler.settings.top_p = 1e-6;
   EXPECT_EQ(f.shares(logits, 100).begin()->first, 1);
+}
+
+// What may be drawn, against a plain sort of everything; a high temperature makes every candidate come up.
+TEST(Sampler, LargeVocabulariesKeepTheSameCandidatesAsAPlainSort) {
+  constexpr uint32_t kVocab = 5003;
+  Fixture f(kVocab);
+  std::mt19937 rng(5);
+  std::normal_distribution<float> normal(0, 3);
+  std::vector<float> logits(kVocab);
+  for (float& l : logits) l = std::round(normal(rng) * 16) / 16;  // ties
+  std::vector<int32_t> order(kVocab);
+  std::iota(order.begin(), order.end(), 0);
+  const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+  const auto share = [&](int32_t id) { return std::exp(double{logit(id)} - logit(order[0])); };
+
+  f.sampler.settings.temperature = 100;
+  for (const auto& [k, p, m] : {std::tuple{50u, 1.0, 0.0},
+                                {50u, 0.7, 0.0},
+                                {1u, 1.0, 0.0},
+                                {0u, 0.6, 0.0},
+                                {0u, 0.3, 0.2},
+                                {0u, 1.0, 0.05},
+                                {40u, 0.9, 0.1}}) {
+    f.sampler.settings.top_k = k;
+    f.sampler.settings.top_p = p;
+    f.sampler.settings.min_p = m;
+    std::vector<int32_t> expected(order.begin(), order.begin() + (k == 0 ? kVocab : k));
+    double total = 0, sum = 0;
+    for (const int32_t id : expected) total += share(id);
+    if (p < 1) {
+      size_t n = 0;
+      while (sum < p * total) sum += share(expected[n++]);
+      expected.resize(n);
+    }
+    while (expected.size() > 1 && share(expected.back()) < m) expected.pop_back();
+    std::map<int32_t, double> got = f.shares(logits, static_cast<int>(expected.size()) * 30);
+    std::vector<int32_t> drawn;
+    for (const auto& [id, unused] : got) drawn.push_back(id);
+    std::sort(expected.begin(), expected.end());
+    EXPECT_EQ(drawn, expected) << "top-k " << k << ", top-p " << p << ", min-p " << m;
+  }
 }
 
 TEST(Sampler, TopPAndMinPAreTakenAtTemperatureOne) {
