@@ -30,7 +30,8 @@ run_ctest() {
 install_packages "${SVQ_BUILD_PACKAGES[@]}" "${SVQ_TEST_PACKAGES[@]}"
 
 say "release: build"
-cmake --preset release -DSVQ_WERROR=ON -DSVQ_BUILD_TESTS=ON -DSVQ_BUILD_BENCHMARKS=ON
+# Warnings stop CI alone: a newer compiler may know more of them.
+cmake --preset release -DSVQ_WERROR=$([ -n "${CI:-}" ] && echo ON || echo OFF) -DSVQ_BUILD_TESTS=ON -DSVQ_BUILD_BENCHMARKS=ON
 cmake --build build/release
 SVQ_TEST_MODEL_GGUF=$(fetch_smollm2 "$SVQ_ROOT/build/model")
 export SVQ_TEST_MODEL_GGUF

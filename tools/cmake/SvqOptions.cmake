@@ -1,7 +1,7 @@
 # Compile options shared by every target of the project: link svq_options privately.
 add_library(svq_options INTERFACE)
 target_compile_options(svq_options INTERFACE
-  -Wall -Wextra -Wshadow -Wno-unused-parameter
+  -Wall -Wextra -Wshadow -Wno-unused-parameter -Wno-missing-field-initializers
   # A fused multiply-add changes results between code paths that must agree: kernels ask for it by intrinsic.
   -ffp-contract=off
   $<$<BOOL:${SVQ_WERROR}>:-Werror>)
