@@ -84,7 +84,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
       ->check(CLI::Range(0, 1000))
       ->group(what);
   app.add_option("--damping", o.damping, "of the Hessian, relative to its mean diagonal (default 0.01)")
-      ->check(CLI::Range(0.0, 10.0))
+      ->check(CLI::Range(0.0, 1.0))
       ->group(what);
   app.add_option("--effort", o.effort, "fine-tuning: none (default); fast and full are reserved")
       ->check(CLI::IsMember({"none", "fast", "full"}))

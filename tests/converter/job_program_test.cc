@@ -41,6 +41,7 @@ TEST_F(Program, HelpShowsExamples) {
 TEST_F(Program, WrongOptionsAreNamed) {
   write_model();
   expect_refused({"tiny.gguf", "-o", "t.svq", "--bits", "5"}, {"--bits", "5"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--damping", "2"}, {"--damping", "2"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--nonsense"}, {"--nonsense"}, 2);
   expect_refused({"tiny.gguf"}, {"--output"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--effort", "fast"}, {"--effort fast", "no fine-tuning yet"}, 2);
