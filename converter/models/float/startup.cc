@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstdlib>
 #include <string>
 
@@ -37,7 +38,10 @@ void choose_blas_kernels(char** argv) {
   set("OPENBLAS_CORETYPE", blas_kernels_for_this_cpu());
   set("OMP_WAIT_POLICY", "passive");
   if (!missing) return;
-  execv("/proc/self/exe", argv);  // returns only if it fails: then the program goes on, slower
+  // By the program's own path, which is also what `ps` then calls it. execv returns only if it fails: then the program
+  // goes on, slower.
+  char path[PATH_MAX + 1] = {};
+  if (readlink("/proc/self/exe", path, PATH_MAX) > 0) execv(path, argv);
 }
 
 void init_allocator() {
