@@ -19,7 +19,7 @@ apt-get "${apt[@]}" update >/dev/null || die "no arm64 package lists"
 neon=libsse2neon-dev
 apt-cache "${apt[@]}" show $neon >/dev/null 2>&1 || neon=r-cran-randomfieldsutils
 (cd "$dir/debs" && apt-get "${apt[@]}" download libpcre2-dev libpcre2-8-0 libsentencepiece-dev libsentencepiece0 \
-  libutf8proc-dev libutf8proc2 libflatbuffers-dev libxxhash-dev libcli11-dev nlohmann-json3-dev libfmt-dev libgtest-dev \
+  libutf8proc-dev libutf8proc2 libflatbuffers-dev libxxhash-dev libcli11-dev nlohmann-json3-dev libgtest-dev \
   $neon >/dev/null) || die "arm64 packages could not be downloaded"
 for deb in "$dir"/debs/*.deb; do dpkg-deb -x "$deb" "$dir"; done
 rm -rf "$dir/debs" "$dir/apt"
