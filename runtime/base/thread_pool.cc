@@ -34,7 +34,8 @@ uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(const ThreadOptions& options) : threads_(options.threads == 0 ? 1 : options.threads) {
+ThreadPool::ThreadPool(const ThreadOptions& options)
+    : threads_(options.threads == 0 ? 1 : options.threads), claims_(threads_) {
   workers_.reserve(threads_ - 1);
   try {
     for (uint32_t t = 1; t < threads_; ++t) {
@@ -60,21 +61,34 @@ void ThreadPool::stop() {
   for (std::thread& worker : workers_) worker.join();
 }
 
+// Success means that the job cannot end before this part does: function_ and context_ stay as they are until then.
+bool ThreadPool::claim(uint32_t part, uint32_t job) {
+  uint32_t before = job - 1;
+  return claims_[part].job.compare_exchange_strong(before, job, std::memory_order_relaxed);
+}
+
 void ThreadPool::run_erased(Function function, const void* context) {
   function_ = function;
   context_ = context;
   pending_.store(threads_ - 1, std::memory_order_relaxed);
-  job_.fetch_add(1, std::memory_order_release);
+  const uint32_t job = job_.load(std::memory_order_relaxed) + 1;
+  job_.store(job, std::memory_order_release);
   job_.notify_all();  // a system call only if a worker sleeps
   function(context, 0);
+  for (uint32_t part = 1; part < threads_; ++part) {
+    if (!claim(part, job)) continue;
+    function(context, part);
+    pending_.fetch_sub(1, std::memory_order_relaxed);
+  }
   for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;) left = wait_change(pending_, left);
 }
 
-void ThreadPool::work(uint32_t thread) {
-  for (uint32_t seen = 0;;) {
-    seen = wait_change(job_, seen);
+void ThreadPool::work(uint32_t part) {
+  for (uint32_t job = 0;;) {
+    job = wait_change(job_, job);
     if (stop_.load(std::memory_order_relaxed)) return;
-    function_(context_, thread);
+    if (!claim(part, job)) continue;
+    function_(context_, part);
     if (pending_.fetch_sub(1, std::memory_order_release) == 1) pending_.notify_one();
   }
 }

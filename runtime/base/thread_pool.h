@@ -1,6 +1,8 @@
-// A session's threads: n - 1 workers and the caller. Work is split statically, so that nothing depends on timing;
-// workers spin for some microseconds between two jobs (the next one follows at once inside a token) and then sleep.
-// One thread at a time may call run. With one thread there is no synchronisation at all.
+// A session's threads: n - 1 workers and the caller. Work is split statically into as many parts as there are threads,
+// so that no result depends on timing. Each worker takes its own part; one whose worker has not started yet (asleep, or
+// off the CPU on a busy machine) is done by the caller after its own. Workers spin for some microseconds between two
+// jobs, as the next one follows at once inside a token, and then sleep. One thread at a time may call run. With one
+// thread there is no synchronisation at all.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -24,36 +26,41 @@ class ThreadPool {
 
   uint32_t threads() const { return threads_; }
 
-  // job(thread), thread in [0, threads): every thread once, the caller as 0. Returns when all are done. No exceptions.
+  // job(part) for every part in [0, threads), no part on two threads at once. Returns when all are done. No exceptions.
   template <class Job>
   void run(const Job& job) {
     if (threads_ == 1) {
       job(0u);
       return;
     }
-    run_erased([](const void* context, uint32_t thread) { (*static_cast<const Job*>(context))(thread); }, &job);
+    run_erased([](const void* context, uint32_t part) { (*static_cast<const Job*>(context))(part); }, &job);
   }
 
-  // job(begin, end, thread) over contiguous parts of [0, n), sizes differing by at most one.
+  // job(begin, end, part) over contiguous ranges of [0, n), sizes differing by at most one.
   template <class Job>
   void split(uint64_t n, const Job& job) {
-    run([&](uint32_t thread) {
-      const uint64_t begin = n * thread / threads_, end = n * (thread + 1) / threads_;
-      if (begin < end) job(begin, end, thread);
+    run([&](uint32_t part) {
+      const uint64_t begin = n * part / threads_, end = n * (part + 1) / threads_;
+      if (begin < end) job(begin, end, part);
     });
   }
 
  private:
   using Function = void (*)(const void*, uint32_t);
   void run_erased(Function function, const void* context);
-  void work(uint32_t thread);
+  void work(uint32_t part);
+  bool claim(uint32_t part, uint32_t job);
   void stop();
 
   const uint32_t threads_;
   Function function_ = nullptr;
   const void* context_ = nullptr;
   alignas(64) std::atomic<uint32_t> job_{0};      // number of the current job
-  alignas(64) std::atomic<uint32_t> pending_{0};  // workers that have not finished it
+  alignas(64) std::atomic<uint32_t> pending_{0};  // parts of it, without the caller's own, that are not finished
+  struct alignas(64) Claim {
+    std::atomic<uint32_t> job{0};  // the last job of which this part was taken
+  };
+  std::vector<Claim> claims_;  // (threads)
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };
