@@ -55,17 +55,19 @@ CalibrationSet from_text(const Model& model, const CalibrationOptions& options) 
   const bool bos = tokenizer->adds_bos() && tokenizer->bos() >= 0;
   const int64_t body = options.length - (bos ? 1 : 0);
   const int64_t available = static_cast<int64_t>(stream.size());
-  if (body < 1 || available / body < options.n_sequences)
+  const int64_t least = options.least_sequences > 0 ? options.least_sequences : options.n_sequences;
+  if (body < 1 || available / body < least)
     throw Error(
         fmt::format("calibration text '{}' holds {} tokens, but {} sequences of {} need {}: take a longer text, or "
                     "fewer or shorter sequences",
-                    options.text.string(), available, options.n_sequences, options.length, options.n_sequences * body));
+                    options.text.string(), available, least, options.length, least * body));
+  const int64_t sequences = std::min(options.n_sequences, available / body);
   CalibrationSet set;
-  set.tokens = at::empty({options.n_sequences, options.length}, at::kLong);
-  // The text is cut into n_sequences equal stretches; each gives one sequence, from its beginning or from a random
+  set.tokens = at::empty({sequences, options.length}, at::kLong);
+  // The text is cut into equal stretches; each gives one sequence, from its beginning or from a random
   // place.
-  for (int64_t i = 0; i < options.n_sequences; ++i) {
-    const int64_t begin = i * available / options.n_sequences, end = (i + 1) * available / options.n_sequences;
+  for (int64_t i = 0; i < sequences; ++i) {
+    const int64_t begin = i * available / sequences, end = (i + 1) * available / sequences;
     const int64_t places = std::max<int64_t>(1, end - begin - body + 1);
     const double u = options.random_windows ? uniform(options.seed, static_cast<uint64_t>(i), 0) : 0.0;
     const int64_t first = std::min(begin + static_cast<int64_t>(u * static_cast<double>(places)), available - body);
@@ -74,7 +76,7 @@ CalibrationSet from_text(const Model& model, const CalibrationOptions& options) 
     std::copy_n(stream.begin() + first, body, out);
   }
   set.description =
-      fmt::format("{} sequences of {} tokens, {} spread, of {} ({} tokens)", options.n_sequences, options.length,
+      fmt::format("{} sequences of {} tokens, {} spread, of {} ({} tokens)", sequences, options.length,
                   options.random_windows ? "randomly" : "evenly", options.text.filename().string(), available);
   return set;
 }

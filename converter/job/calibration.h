@@ -21,6 +21,8 @@ struct CalibrationSet {
 
 struct CalibrationOptions {
   int64_t n_sequences = 32;
+  int64_t least_sequences =
+      0;                 // a text too short for n_sequences gives what it holds, if that is enough; 0: n_sequences
   int64_t length = 512;  // tokens of each
   uint64_t seed = 0;
 

@@ -1,10 +1,12 @@
 #include "converter/job/convert.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
+#include "converter/job/finetune.h"
 #include "converter/job/float_pass.h"
 #include "converter/job/group_writer.h"
 #include "converter/job/preflight.h"
@@ -42,9 +44,10 @@ std::span<std::byte> bytes_of(const at::Tensor& contiguous) {
 
 // Work in units of progress: multiply-adds, times factors fitted roughly to the steps of SmolLM2-135M on two CPU cores.
 struct Costs {
-  double tokens;  // of the calibration set
+  double tokens;          // of the calibration set
+  double sampled_tokens;  // with those that are trained on
   // One token at a time reads all weights: several times slower than the forward pass of whole sequences.
-  double sampling(const Plan& plan) const { return 5 * tokens * static_cast<double>(plan.parameters); }
+  double sampling(const Plan& plan) const { return 5 * sampled_tokens * static_cast<double>(plan.parameters); }
   double forward(double weights) const { return 2 * tokens * weights; }
   double hessian(const PlannedGroup& g) const { return g.needs_hessian ? tokens * columns(g) * columns(g) : 0; }
   // Per linear: a part that does not grow with it, its elements, and (with a Hessian) products of it with [K, K]
@@ -70,10 +73,11 @@ class Conversion {
       : model_(model), options_(options), plan_(plan), work_(work), reporter_(reporter), pass_(model, options) {
     costs_.tokens =
         plan.needs_calibration ? double(options.calibration_sequences) * double(options.calibration_length) : 0;
+    costs_.sampled_tokens = double(wanted_sequences(options)) * double(options.calibration_length);
   }
 
   // Every part of the plan finished and on disk, in the plan's order.
-  const std::vector<std::unique_ptr<fb::PartT>>& run() {
+  std::vector<std::unique_ptr<fb::PartT>> run() {
     find_finished();
     for (const size_t index : work_order()) {
       const PlannedGroup& group = plan_.groups[index];
@@ -90,8 +94,22 @@ class Conversion {
       if (hessian_layer_ >= 0 && block_finished(hessian_layer_)) save_hidden();
       if (stop_requested()) throw Interrupted{};
     }
-    return parts_;
+    return std::move(parts_);
   }
+
+  // All sequences, read or sampled once: [S, T] i64; sequences() tells what each is for.
+  const at::Tensor& tokens() {
+    if (tokens_.defined()) return tokens_;
+    int64_t count = wanted_sequences(options_);
+    const std::span<std::byte> count_bytes = std::as_writable_bytes(std::span(&count, 1));
+    const bool known = work_.load("sequences", count_bytes) && count > 0 && count <= wanted_sequences(options_);
+    tokens_ = at::empty({known ? count : wanted_sequences(options_), options_.calibration_length}, at::kLong);
+    if (!known || !work_.load("tokens", bytes_of(tokens_))) tokens_ = draw_tokens();
+    sequences_ = plan_sequences(options_, tokens_.size(0));
+    return tokens_;
+  }
+  const SequencePlan& sequences() const { return sequences_; }
+  const FloatPass& pass() const { return pass_; }
 
  private:
   void find_finished() {
@@ -114,6 +132,8 @@ class Conversion {
       for (int layer = 0; layer < layers && block_finished(layer); ++layer) done_ += block_cost(layer);
       if (work_.contains("tokens") && options_.calibration.empty()) done_ += costs_.sampling(plan_);
     }
+    if (options_.trains())
+      total += Finetune::cost(plan_, options_, plan_sequences(options_, wanted_sequences(options_)));
     const auto finished = std::count_if(parts_.begin(), parts_.end(), [](const auto& p) { return p != nullptr; });
     if (work_.resumed())
       reporter_.note("going on with " + work_.path().string() + ": " + std::to_string(finished) + " of " +
@@ -171,7 +191,10 @@ class Conversion {
   // Makes hidden_ the input of block `layer`.
   void advance_to(int layer) {
     if (!hidden_.defined()) {
-      const at::Tensor tokens = calibration_tokens();
+      const at::Tensor all = tokens();
+      const at::Tensor tokens =
+          all.index_select(0, at::from_blob(sequences_.calibration.data(),
+                                            {static_cast<int64_t>(sequences_.calibration.size())}, at::kLong));
       hidden_ =
           at::empty({tokens.size(0), tokens.size(1), static_cast<int64_t>(model_.architecture().hidden)}, at::kFloat);
       int start = layer;
@@ -210,16 +233,16 @@ class Conversion {
     hessian_layer_ = -1;
   }
 
-  at::Tensor calibration_tokens() {
-    at::Tensor tokens = at::empty({options_.calibration_sequences, options_.calibration_length}, at::kLong);
-    if (work_.load("tokens", bytes_of(tokens))) return tokens;
+  at::Tensor draw_tokens() {
     const bool sampled = options_.calibration.empty();
     const double cost = sampled ? costs_.sampling(plan_) : 0;
-    tokens = pass_.calibration_tokens([&](double fraction) {
+    at::Tensor tokens = pass_.calibration_tokens([&](double fraction) {
       reporter_.progress(sampled ? "sampling text" : "reading text", done_ + fraction * cost);
       return !stop_requested();
     });
     tokens = tokens.contiguous();
+    int64_t count = tokens.size(0);
+    work_.save("sequences", std::as_bytes(std::span(&count, 1)));
     work_.save("tokens", bytes_of(tokens));
     done_ += cost;
     reporter_.group_done(sampled ? "sampling text" : "reading text", 0, 0, done_);
@@ -250,6 +273,8 @@ class Conversion {
   at::Tensor hidden_;                                     // [sequences, length, hidden] f32
   int position_ = 0;                                      // hidden_ is the input of this block
   int saved_ = 0;                                         // hidden.N on disk; 0: none
+  at::Tensor tokens_;                                     // [S, T]; undefined until needed
+  SequencePlan sequences_;
 };
 
 }  // namespace
@@ -282,7 +307,25 @@ void convert(const Model& model, const Options& options, Reporter& reporter) {
   const std::string calibration_hash = options.calibration.empty() ? "" : file_hash(options.calibration);
   WorkDirectory work(work_path(options), make_fingerprint(options, source_hash, calibration_hash), options.force);
   Conversion conversion(model, options, plan, work, reporter);
-  const auto& parts = conversion.run();
+  auto parts = conversion.run();
+
+  std::optional<Tuning> tuning;
+  bool stopped = false;
+  std::function<std::filesystem::path(const std::string&)> part_file = [&](const std::string& name) {
+    return work.part_path(name);
+  };
+  if (options.trains()) {
+    double used = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    if (work.resumed()) {
+      for (const auto& part : parts) used = std::max(used, 0.0) + part->seconds;
+    }
+    const double left = options.time_limit > 0 ? std::max(0.0, options.time_limit - used) : INFINITY;
+    const at::Tensor& tokens = conversion.tokens();
+    Finetune finetune(model, options, plan, work, reporter, conversion.pass(), tokens, conversion.sequences());
+    tuning = finetune.run(parts, left);
+    stopped = finetune.stopped();
+    part_file = [path = work.path()](const std::string& name) { return Finetune::tuned_path(path, name); };
+  }
 
   std::vector<const fb::PartT*> pointers;
   std::vector<std::filesystem::path> files;
@@ -291,7 +334,7 @@ void convert(const Model& model, const Options& options, Reporter& reporter) {
   for (size_t i = 0; i < parts.size(); ++i) {
     const PlannedGroup& group = plan.groups[i];
     pointers.push_back(parts[i].get());
-    files.push_back(work.part_path(group.name));
+    files.push_back(part_file(group.name));
     summary.total_seconds += parts[i]->seconds;
     for (size_t j = 0; j < group.linears.size(); ++j) {
       const PlannedLinear& l = group.linears[j];
@@ -302,14 +345,29 @@ void convert(const Model& model, const Options& options, Reporter& reporter) {
   }
   std::vector<double> measures;
   for (const std::string& name : measured_parts(plan)) measures.push_back(geometric_mean(errors[name]));
+  if (tuning) {
+    for (double value : tuning_measures(*tuning)) measures.push_back(value);
+  }
   fb::ModelT metadata = describe_model(model, plan, options, source_hash, calibration_hash, measures);
   assemble(metadata, pointers);
   summary.file_bytes = write_svq(options.output, metadata, files, pointers);
   summary.bits_per_weight =
       8.0 * static_cast<double>(plan.block_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.block_weights));
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  if (options.work.empty() && !options.keep_work) work.remove_all();
+  summary.tuning = tuning;
+  if (stopped) {
+    const char partial = 1;
+    work.save(kPartialState, std::as_bytes(std::span(&partial, 1)));
+  } else {
+    work.remove(kPartialState);
+    if (options.work.empty() && !options.keep_work) work.remove_all();
+  }
   reporter.summary(plan, summary);
+  if (stopped) {
+    reporter.note(
+        "stopped during fine-tuning: the file holds what was reached, and the same command goes on from there");
+    throw Interrupted{};
+  }
 }
 
 }  // namespace svq::convert

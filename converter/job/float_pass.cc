@@ -4,6 +4,7 @@
 
 #include "converter/job/calibration.h"
 #include "converter/job/cancel.h"
+#include "converter/job/sequences.h"
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
 #include "converter/models/float/vocabulary.h"
@@ -18,7 +19,8 @@ FloatPass::FloatPass(const Model& model, const Options& options) : model_(model)
 
 at::Tensor FloatPass::calibration_tokens(const std::function<bool(double)>& progress) const {
   CalibrationOptions o;
-  o.n_sequences = options_.calibration_sequences;
+  o.n_sequences = wanted_sequences(options_);
+  o.least_sequences = options_.calibration_sequences;
   o.length = options_.calibration_length;
   o.seed = options_.seed;
   o.text = options_.calibration;

@@ -15,8 +15,10 @@ class FloatPass {
   // Throws Error if the device that the options ask for is not there.
   FloatPass(const Model& model, const Options& options);
 
-  // [sequences, length] i64: read from the file that the options name, or sampled from the model.
-  // Throws Interrupted when progress(fraction) returns false.
+  const ForwardOptions& forward_options() const { return forward_; }
+  // [sequences, length] i64: read from the file that the options name, or sampled from the model. Fewer than asked for
+  // if the text is short and fine-tuning, which takes what there is, asked for them. Throws Interrupted when
+  // progress(fraction) returns false.
   at::Tensor calibration_tokens(const std::function<bool(double)>& progress) const;
   // [sequences, length] → [sequences, length, hidden] f32 on the CPU.
   at::Tensor embed(const at::Tensor& tokens) const;

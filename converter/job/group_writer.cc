@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "converter/base/error.h"
+#include "converter/write/checksum.h"
 #include "schema/packing.h"
 
 namespace svq::convert {
@@ -77,8 +78,7 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
                       const at::Tensor& hessian, const std::filesystem::path& path,
                       const std::function<void(double)>& progress) {
   const auto started = std::chrono::steady_clock::now();
-  fb::PartT part = layout_part(group, model, options, fingerprint);
-  QuantizedGroup quantized;
+  GroupContent content;
   if (group.packed()) {
     GroupJob job;
     job.name = group.name;
@@ -90,14 +90,29 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
       const bool in_block = group.layer >= 0;
       job.linears.push_back({l.name, read_tensor(model, l.slot, group.layer), l.bits, in_block});
     }
-    quantized = quantize_group(job, quantize_options(options), progress);
+    content.quantized = quantize_group(job, quantize_options(options), progress);
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return write_part(group, model, options, fingerprint, content, seconds, path);
+}
+
+fb::PartT write_part(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
+                     const GroupContent& content, double seconds, const std::filesystem::path& path) {
+  fb::PartT part = layout_part(group, model, options, fingerprint);
+  part.seconds = seconds;
+  const QuantizedGroup& quantized = content.quantized;
+  if (group.packed()) {
     require(quantized.maps.size() == part.affine_maps.size(), group, "number of affine maps");
     part.input_transforms[0]->rotation = std::make_unique<fb::Rotation>(quantized.rotation);
   }
+  const auto float_tensor = [&](const fb::TensorT& tensor, Slot slot) {
+    const auto found = content.floats.find(tensor.name);
+    return found != content.floats.end() ? found->second.contiguous() : read_tensor(model, slot, group.layer);
+  };
 
   PartWriter writer(path, part);
   for (size_t i = 0; i < part.norms.size(); ++i) {
-    writer.append(*part.norms[i], bytes_of(read_tensor(model, group.norms[i], group.layer)));
+    writer.append(*part.norms[i], bytes_of(float_tensor(*part.norms[i], group.norms[i])));
   }
   for (auto& transform : part.input_transforms) {
     require(transform->scale || !quantized.in_scale.defined(), group, "input scale");
@@ -119,22 +134,68 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
     fb::LinearT& linear = *part.linears[i];
     const PlannedLinear& planned = group.linears[i];
     if (planned.packed()) {
-      QuantizedLinear& q = quantized.linears.at(next++);
+      const QuantizedLinear& q = quantized.linears.at(next++);
       require(q.name == planned.name && q.bits == planned.bits, group, "order of linears");
       linear.affine = q.affine;
       linear.output_rotation = std::make_unique<fb::Rotation>(q.output_rotation);
       part.relative_errors[i] = q.relative_error;
       append_codes(writer, *linear.weight, q);
-      q.codes.reset();
       writer.append(*linear.out_scale, bytes_of(to_half(q.out_scale, linear.out_scale->name)));
     } else {
       append_half_weight(writer, *linear.weight, planned, model, group.layer);
     }
-    if (linear.bias) writer.append(*linear.bias, bytes_of(read_tensor(model, *planned.bias, group.layer)));
+    if (linear.bias) writer.append(*linear.bias, bytes_of(float_tensor(*linear.bias, *planned.bias)));
   }
-  part.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   writer.commit();
   return part;
+}
+
+GroupContent read_content(const fb::PartT& part, const std::filesystem::path& path) {
+  GroupContent content;
+  ReadFile file;
+  if (!file.open(path)) throw Error(path.string() + ": cannot be opened");
+  const auto bytes = [&](const fb::TensorT& tensor, std::span<std::byte> out) {
+    if (out.size() != tensor.size || !file.read(kPartDataOffset + tensor.offset, out))
+      throw Error(path.string() + ": tensor " + tensor.name + " cannot be read");
+  };
+  const auto floats = [&](const fb::TensorT& tensor) {
+    std::vector<int64_t> shape(tensor.shape.begin(), tensor.shape.end());
+    at::Tensor values = at::empty(shape, tensor.dtype == fb::DType::F16 ? at::kHalf : at::kFloat);
+    bytes(tensor, {static_cast<std::byte*>(values.data_ptr()), values.nbytes()});
+    return values.to(at::kFloat);
+  };
+  for (const auto& norm : part.norms) content.floats[norm->name] = floats(*norm);
+  QuantizedGroup& q = content.quantized;
+  q.name = part.name;
+  if (!part.input_transforms.empty()) {
+    const fb::InputTransformT& transform = *part.input_transforms[0];
+    q.columns = transform.columns;
+    if (transform.rotation) q.rotation = *transform.rotation;
+    if (transform.scale) q.in_scale = floats(*transform.scale);
+  }
+  for (const auto& maps : part.affine_maps) {
+    q.maps.push_back({maps->dim, static_cast<int>(maps->columns_per_map), floats(*maps->a), floats(*maps->b)});
+  }
+  for (size_t i = 0; i < part.linears.size(); ++i) {
+    const fb::LinearT& l = *part.linears[i];
+    if (l.bias) content.floats[l.bias->name] = floats(*l.bias);
+    if (l.weight->dtype != fb::DType::Codes) continue;
+    QuantizedLinear linear;
+    linear.name = l.name;
+    linear.rows = l.rows;
+    linear.columns = l.columns;
+    linear.bits = l.bits;
+    linear.affine = l.affine;
+    if (l.output_rotation) linear.output_rotation = *l.output_rotation;
+    linear.relative_error = part.relative_errors[i];
+    std::vector<uint8_t> packed(l.weight->size);
+    bytes(*l.weight, std::as_writable_bytes(std::span(packed)));
+    linear.codes = at::empty({linear.rows, linear.columns}, at::kByte);
+    format::unpack(packed, l.rows, l.columns, l.bits, {linear.codes.data_ptr<uint8_t>(), linear.codes.nbytes()});
+    linear.out_scale = floats(*l.out_scale);
+    q.linears.push_back(std::move(linear));
+  }
+  return content;
 }
 
 }  // namespace svq::convert

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
+#include <string>
 
 #include "converter/job/plan.h"
 #include "converter/quantize/quantize.h"
@@ -17,5 +19,18 @@ QuantizeOptions quantize_options(const Options& options);
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
                       const at::Tensor& hessian, const std::filesystem::path& path,
                       const std::function<void(double)>& progress);
+
+// What a part holds, as tensors.
+struct GroupContent {
+  QuantizedGroup quantized;  // the packed linears
+  std::map<std::string, at::Tensor>
+      floats;  // norms and biases by tensor name; write_part reads absent ones from the source
+};
+
+fb::PartT write_part(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
+                     const GroupContent& content, double seconds, const std::filesystem::path& path);
+
+// Throws Error if the file cannot be read. `part` is its metadata (read_part), which has verified it.
+GroupContent read_content(const fb::PartT& part, const std::filesystem::path& path);
 
 }  // namespace svq::convert

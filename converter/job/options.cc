@@ -35,6 +35,28 @@ int fail(const std::string& sentence) {
   return 2;
 }
 
+// "90m", "1h30m", "45s" → seconds; 0 if it is not a duration.
+double parse_duration(const std::string& text) {
+  double seconds = 0;
+  size_t at = 0;
+  while (at < text.size()) {
+    size_t used = 0;
+    double value = 0;
+    try {
+      value = std::stod(text.substr(at), &used);
+    } catch (const std::exception&) {
+      return 0;
+    }
+    at += used;
+    if (at >= text.size() || !(value >= 0)) return 0;
+    const double unit = text[at] == 'h' ? 3600 : text[at] == 'm' ? 60 : text[at] == 's' ? 1 : 0;
+    if (unit == 0) return 0;
+    seconds += value * unit;
+    ++at;
+  }
+  return seconds < 1e7 ? seconds : 0;
+}
+
 bool is_width(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8 || bits == 16; }
 
 }  // namespace
@@ -49,6 +71,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   const auto widths = CLI::IsMember({2, 3, 4, 8, 16});
   int embedding_bits = 0, head_bits = 0;
   std::vector<std::string> overrides;
+  std::string time_limit;
 
   app.add_option("SOURCE", o.source, "a .gguf file, or a Hugging Face directory (config.json, *.safetensors)")
       ->required();
@@ -86,8 +109,26 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--damping", o.damping, "of the Hessian, relative to its mean diagonal (default 0.01)")
       ->check(CLI::Range(0.0, 1.0))
       ->group(what);
-  app.add_option("--effort", o.effort, "fine-tuning: none (default); fast and full are reserved")
+
+  what = "Fine-tuning";
+  app.add_option(
+         "--effort", o.effort,
+         "none; fast (default): scales, affine maps and norms are distilled end to end from the float model; full: "
+         "the same for four times as many tokens")
       ->check(CLI::IsMember({"none", "fast", "full"}))
+      ->group(what);
+  app.add_option("--train-tokens", o.train_tokens, "tokens to train on (default: fast 131072, full 524288)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32))
+      ->group(what);
+  app.add_option("--time-limit", time_limit,
+                 "for the whole conversion, as 90m, 2h or 1h30m: training takes what is left of it, instead of "
+                 "--train-tokens")
+      ->group(what);
+  app.add_option("--scale-rate", o.scale_rate, "learning rate of scales and norms, of their magnitude (default 0.004)")
+      ->check(CLI::Range(1e-6, 1.0))
+      ->group(what);
+  app.add_option("--map-rate", o.map_rate, "learning rate of affine maps, of their magnitude (default 0.002)")
+      ->check(CLI::Range(1e-6, 1.0))
       ->group(what);
 
   what = "Calibration";
@@ -126,8 +167,12 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     if (error.get_exit_code() == 0) return app.exit(error);  // help, version
     return fail(std::string(error.what()) + " (svqconvert --help lists the options)");
   }
-  if (o.effort != "none") {
-    return fail("--effort " + o.effort + ": this version has no fine-tuning yet; use --effort none");
+  if (!time_limit.empty()) {
+    o.time_limit = parse_duration(time_limit);
+    if (!(o.time_limit > 0))
+      return fail("--time-limit " + time_limit + ": expected a duration such as 90m, 2h or 1h30m");
+    if (o.train_tokens > 0) return fail("--time-limit and --train-tokens exclude each other");
+    if (o.effort == "none") return fail("--time-limit limits fine-tuning, which --effort none leaves out");
   }
   if (embedding_bits != 0) o.embedding_bits = embedding_bits;
   if (head_bits != 0) o.head_bits = head_bits;
@@ -168,7 +213,13 @@ nlohmann::ordered_json recipe(const Options& o) {
   j["calibration_sequences"] = o.calibration_sequences;
   j["calibration_length"] = o.calibration_length;
   j["seed"] = o.seed;
-  j["effort"] = o.effort;
+  j["effort"] = o.trains() ? o.effort : "none";
+  if (o.trains()) {
+    if (o.time_limit > 0) j["time_limit"] = o.time_limit;
+    if (o.time_limit == 0) j["train_tokens"] = o.training_tokens();
+    j["scale_rate"] = o.scale_rate;
+    j["map_rate"] = o.map_rate;
+  }
   return j;
 }
 

@@ -31,14 +31,20 @@ struct Options {
   int calibration_length = 512;  // tokens
   uint64_t seed = 0;
 
-  std::string effort = "none";
-  std::filesystem::path work;  // empty: OUTPUT.work, removed on success
+  std::string effort = "fast";                // fine-tuning: "none", "fast", "full"
+  int64_t train_tokens = 0;                   // tokens trained on, counting repetitions; 0: by effort
+  double time_limit = 0;                      // seconds for the whole conversion; 0: none
+  double scale_rate = 4e-3, map_rate = 2e-3;  // learning rates, relative to the parameters' magnitudes
+  std::filesystem::path work;                 // empty: OUTPUT.work, removed on success
   bool keep_work = false;
   int threads = 0;              // resolved: at least 1
   std::string device = "auto";  // "auto", "cpu", "cuda"
   bool plan_only = false, json = false, quiet = false, force = false;
 
   int embedding_width() const { return embedding_bits.value_or(bits == 16 ? 16 : 4); }
+  // There are lattices with scales to train.
+  bool trains() const { return effort != "none" && method == "unisvq" && (bits != 16 || !overrides.empty()); }
+  int64_t training_tokens() const { return train_tokens > 0 ? train_tokens : effort == "full" ? 524288 : 131072; }
   int head_width() const { return head_bits.value_or(bits == 16 ? 16 : 4); }
 };
 

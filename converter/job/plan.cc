@@ -8,6 +8,7 @@
 #include <set>
 
 #include "converter/base/error.h"
+#include "converter/job/sequences.h"
 #include "converter/job/versions.h"
 #include "converter/write/svq_file.h"
 
@@ -106,6 +107,18 @@ class Planner {
 
 bool in_block(const PlannedGroup& group) { return group.layer >= 0; }
 
+// Fine-tuning: all codes as 16- or 32-bit matrices, the float head, the float model's hidden states, the logits of a
+// slice of positions, and the activations of one block.
+uint64_t training_memory(const Model& model, const Plan& plan, const Options& options) {
+  if (!options.trains()) return 0;
+  const auto& a = model.architecture();
+  const uint64_t tokens = static_cast<uint64_t>(wanted_sequences(options)) * uint64_t(options.calibration_length);
+  const uint64_t head = uint64_t{a.vocab} * a.hidden, length = uint64_t(options.calibration_length);
+  return 4 * plan.block_weights + 4 * head * (plan.tied ? 2 : 3) + 4 * tokens * a.hidden +
+         6 * 4 * 256 * uint64_t{a.vocab} + 4 * length * (12 * uint64_t{a.hidden} + 12 * uint64_t{a.intermediate}) +
+         length * a.hidden * 4 * a.n_layers;
+}
+
 // Bytes of the largest step, over what the mapped source takes. The quantizer's share: H and its Cholesky factor,
 // inverse and copy in double, and some four copies of the largest weight in f32; the codes one byte each.
 uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& options) {
@@ -135,7 +148,7 @@ uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& op
     const uint64_t solver = group.packed() ? 3 * 8 * columns * columns + hessians + 4 * weights + 13 * largest : 0;
     quantizing = std::max({quantizing, solver, std::min<uint64_t>(half * 6, 256u << 20)});
   }
-  return kLibraries + activations + std::max(forward, quantizing);
+  return kLibraries + std::max(activations + std::max(forward, quantizing), training_memory(model, plan, options));
 }
 
 }  // namespace
@@ -204,6 +217,11 @@ Plan make_plan(const Model& model, const Options& options) {
       for (const auto& l : parts.back().linears) plan.block_bytes -= l->bias ? l->bias->size : 0;
     }
   }
+  if (options.trains()) {
+    // The tuned parts, the float model's hidden states (old and new while they are made), the optimiser's state.
+    const uint64_t tokens = static_cast<uint64_t>(wanted_sequences(options)) * uint64_t(options.calibration_length);
+    plan.work_bytes += plan.work_bytes + 2 * tokens * a.hidden * 4 + tokens * 8 + (plan.parameters / 8);
+  }
   if (plan.needs_calibration) {
     const uint64_t tokens = uint64_t(options.calibration_sequences) * uint64_t(options.calibration_length);
     plan.work_bytes += 2 * tokens * a.hidden * 4 + tokens * 8;  // hidden states, old and new, and the tokens
@@ -211,7 +229,8 @@ Plan make_plan(const Model& model, const Options& options) {
   for (const fb::PartT& part : parts) pointers.push_back(&part);
   const std::string hash(32, '0');
   fb::ModelT metadata =
-      describe_model(model, plan, options, hash, hash, std::vector<double>(measured_parts(plan).size(), 1.0));
+      describe_model(model, plan, options, hash, hash,
+                     std::vector<double>(measured_parts(plan).size() + tuning_measure_names(options).size(), 1.0));
   const uint64_t data = assemble(metadata, pointers);
   plan.file_bytes = file_size(serialize(metadata).size(), data);
   plan.memory_bytes = estimate_memory(model, plan, options);
@@ -288,13 +307,26 @@ std::vector<std::string> measured_parts(const Plan& plan) {
   return result;
 }
 
+std::vector<std::pair<std::string, std::string>> tuning_measure_names(const Options& options) {
+  if (!options.trains()) return {};
+  return {{"perplexity", "held-out sequences, source"},        {"perplexity", "held-out sequences, quantized"},
+          {"perplexity", "held-out sequences, fine-tuned"},    {"kl_to_source", "held-out sequences, quantized"},
+          {"kl_to_source", "held-out sequences, fine-tuned"},  {"same_top_token", "held-out sequences, quantized"},
+          {"same_top_token", "held-out sequences, fine-tuned"}};
+}
+
 std::string describe_calibration(const Plan& plan, const Options& o, const std::string& calibration_hash) {
   if (!plan.needs_calibration) return "none";
+  const std::string training = o.trains() ? "; fine-tuned on " +
+                                                (o.time_limit > 0 ? std::string("what the time limit allowed")
+                                                                  : std::to_string(o.training_tokens()) + " tokens") +
+                                                " of " + std::to_string(wanted_sequences(o)) + " such sequences at most"
+                                          : "";
   const std::string amount =
       std::to_string(o.calibration_sequences) + " sequences of " + std::to_string(o.calibration_length) + " tokens";
-  if (o.calibration.empty()) return "sampled from the model: " + amount + ", seed " + std::to_string(o.seed);
+  if (o.calibration.empty()) return "sampled from the model: " + amount + ", seed " + std::to_string(o.seed) + training;
   const std::string hash = calibration_hash.empty() ? "" : " (XXH3-128 " + calibration_hash + ")";
-  return o.calibration.filename().string() + hash + ": " + amount;
+  return o.calibration.filename().string() + hash + ": " + amount + training;
 }
 
 fb::ModelT describe_model(const Model& model, const Plan& plan, const Options& options, const std::string& source_hash,
@@ -315,11 +347,14 @@ fb::ModelT describe_model(const Model& model, const Plan& plan, const Options& o
   provenance->calibration = describe_calibration(plan, options, calibration_hash);
   provenance->converter = std::string(converter_version()) + ", " + library_versions();
   const auto parts = measured_parts(plan);
-  for (size_t i = 0; i < parts.size(); ++i) {
+  std::vector<std::pair<std::string, std::string>> names;
+  for (const std::string& part : parts) names.emplace_back("relative_weighted_error", part);
+  for (const auto& name : tuning_measure_names(options)) names.push_back(name);
+  for (size_t i = 0; i < names.size(); ++i) {
     auto measure = std::make_unique<fb::MeasureT>();
-    measure->metric = "relative_weighted_error";
+    measure->metric = names[i].first;
     measure->value = measures.at(i);
-    measure->on = parts[i];
+    measure->on = names[i].second;
     provenance->measures.push_back(std::move(measure));
   }
   result.provenance = std::move(provenance);

@@ -63,6 +63,9 @@ fb::ModelT describe_model(const Model& model, const Plan& plan, const Options& o
 // `on` is "blocks" (all of them) or a slot's name.
 std::vector<std::string> measured_parts(const Plan& plan);
 
+// Measures of fine-tuning that follow them where there is some: (metric, on).
+std::vector<std::pair<std::string, std::string>> tuning_measure_names(const Options& options);
+
 // "sampled from the model: 32 sequences of 512 tokens, seed 0".
 std::string describe_calibration(const Plan& plan, const Options& options, const std::string& calibration_hash);
 

@@ -57,7 +57,8 @@ void check_output(const Options& options) {
   if (fs::exists(output, error)) {
     if (fs::equivalent(options.source, output, error))
       throw Error(output.string() + ": the output is the source itself");
-    if (!options.force) throw Error(output.string() + ": exists already; overwrite it by --force");
+    const bool partial = fs::exists(work_path(options) / (std::string(kPartialState) + ".state"), error);
+    if (!options.force && !partial) throw Error(output.string() + ": exists already; overwrite it by --force");
   }
   if (access(directory.c_str(), W_OK | X_OK) != 0) throw_errno(directory, "write to this directory");
 }

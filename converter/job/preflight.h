@@ -11,6 +11,9 @@ namespace svq::convert {
 // The output can be written, is not the source, and does not exist (unless options.force).
 void check_output(const Options& options);
 
+// A state of this name says that the output is what an interrupted fine-tuning reached: it may be overwritten.
+inline constexpr const char* kPartialState = "partial";
+
 std::filesystem::path work_path(const Options& options);
 
 // Space needed and free where the work directory and the output lie (one entry if that is one file system).

@@ -163,8 +163,11 @@ void Reporter::plan(const Model& model, const Plan& plan, const std::vector<Disk
                   plan.tied ? ", embedding is also the head" : ""));
   line("parameters", fmt::format("{:.1f} million", static_cast<double>(plan.parameters) / 1e6));
   const bool any_packed = std::any_of(plan.groups.begin(), plan.groups.end(), [](const auto& g) { return g.packed(); });
-  line("method", any_packed ? options_.method + (options_.method == "unisvq" ? " without fine-tuning" : " (a baseline)")
-                            : "none: half precision");
+  line("method",
+       any_packed ? options_.method + (options_.trains() ? ", fine-tuned end to end (--effort " + options_.effort + ")"
+                                       : options_.method == "unisvq" ? " without fine-tuning"
+                                                                     : " (a baseline)")
+                  : "none: half precision");
   line("calibration", calibration);
   fmt::print("\n{:<13} {:>8} {:>14} {:>6} {:>10}\n", "part", "linears", "weights", "bits", "size");
   for (const auto& name : part_order()) {
@@ -201,7 +204,7 @@ void Reporter::warning(const std::string& text) {
 
 void Reporter::start_work(double total, double done_before) {
   total_ = std::max(total, 1e-9);
-  start_ = done_before;
+  start_ = done_ = done_before;
   started_ = std::chrono::steady_clock::now();
 }
 
@@ -254,6 +257,7 @@ void Reporter::linear(const LinearResult& r) {
 }
 
 void Reporter::group_done(const std::string& group, double mean_error, double seconds, double done) {
+  done_ = done;
   if (mode_ == Mode::kQuiet) return;
   if (mode_ == Mode::kJson || terminal_) {
     last_ = std::chrono::steady_clock::now();
@@ -295,6 +299,20 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
       if (!parts.contains(name)) continue;
       j["parts"][name] = {{"bytes", parts[name].bytes}, {"relative_error", geometric_mean(parts[name].errors)}};
     }
+    if (s.tuning) {
+      const Tuning& t = *s.tuning;
+      const auto agreement = [](const Agreement& a) {
+        return ordered_json{{"kl", a.kl}, {"perplexity", a.perplexity}, {"same_top", a.same_top}};
+      };
+      j["tuning"] = {{"steps", t.steps},
+                     {"planned_steps", t.planned_steps},
+                     {"tokens", t.tokens},
+                     {"seconds", t.seconds},
+                     {"source_perplexity", t.before.teacher_perplexity},
+                     {"quantized", agreement(t.before)},
+                     {"tuned", agreement(t.after)},
+                     {"losses", t.losses}};
+    }
     emit(j);
     return;
   }
@@ -313,6 +331,18 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
   }
   if (mean > 0)
     fmt::print("\nrelative error of the blocks' linears (weighted by the Hessian, geometric mean): {:.5f}\n", mean);
+  if (s.tuning) {
+    const Tuning& t = *s.tuning;
+    fmt::print("\n{:<22} {:>12} {:>12} {:>16}\n", "on held-out sequences", "perplexity", "KL to source",
+               "same top token");
+    fmt::print("{:<22} {:>12.3f}\n", "source", t.before.teacher_perplexity);
+    const auto row = [](const char* what, const Agreement& a) {
+      fmt::print("{:<22} {:>12.3f} {:>12.4f} {:>14.1f} %\n", what, a.perplexity, a.kl, 100 * a.same_top);
+    };
+    row("quantized", t.before);
+    row("fine-tuned", t.after);
+    fmt::print("fine-tuned on {} tokens in {}\n", t.tokens, format_seconds(t.seconds));
+  }
   fmt::print(
       "\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, {}{}\n", options_.output.string(),
       format_bytes(s.file_bytes), s.file_bytes, s.bits_per_weight, format_seconds(s.seconds),

@@ -3,11 +3,13 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "converter/job/options.h"
 #include "converter/job/plan.h"
+#include "converter/job/tuning.h"
 
 namespace svq::convert {
 
@@ -30,6 +32,7 @@ struct Summary {
   double bits_per_weight = 0;  // of the decoder blocks' linears, with scales and affine maps
   double seconds = 0;          // of this run
   double total_seconds = 0;    // of all runs, for a resumed conversion
+  std::optional<Tuning> tuning;
 };
 
 class Reporter {
@@ -43,6 +46,9 @@ class Reporter {
   // Work is counted in estimated units of the whole conversion; `done_before` of `total` was found finished.
   void start_work(double total, double done_before);
   // `what` is being done; `done` units of the whole are finished. Drawn at most ten times a second.
+  double done() const { return done_; }
+  // Work found finished while going on: it does not count for the time that is left.
+  void advance(double done) { start_ += done - done_, done_ = done; }
   void progress(const std::string& what, double done);
   void linear(const LinearResult& result);
   void group_done(const std::string& group, double mean_error, double seconds, double done);
@@ -58,7 +64,7 @@ class Reporter {
   Mode mode_;
   bool terminal_;
   bool bar_drawn_ = false;
-  double total_ = 1, start_ = 0;
+  double total_ = 1, start_ = 0, done_ = 0;
   std::chrono::steady_clock::time_point started_, last_;
   bool time_told_ = false;
 };

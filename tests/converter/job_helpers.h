@@ -107,8 +107,17 @@ class ConverterTest : public ::testing::Test {
 
   // Few and short sequences: the models are random anyway.
   static std::vector<std::string> quick(std::vector<std::string> arguments) {
-    for (const char* a : {"--calibration-sequences", "4", "--calibration-length", "32", "--threads", "1"})
+    for (const char* a :
+         {"--calibration-sequences", "4", "--calibration-length", "32", "--threads", "1", "--effort", "none"})
       arguments.emplace_back(a);
+    return arguments;
+  }
+  // The same with fine-tuning, of a few steps.
+  static std::vector<std::string> tuned(std::vector<std::string> arguments, int steps = 12) {
+    for (const std::string& a : {std::string("--calibration-sequences"), std::string("4"),
+                                 std::string("--calibration-length"), std::string("32"), std::string("--threads"),
+                                 std::string("1"), std::string("--train-tokens"), std::to_string(steps * 64)})
+      arguments.push_back(a);
     return arguments;
   }
 

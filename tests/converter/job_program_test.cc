@@ -44,8 +44,11 @@ TEST_F(Program, WrongOptionsAreNamed) {
   expect_refused({"tiny.gguf", "-o", "t.svq", "--damping", "2"}, {"--damping", "2"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--nonsense"}, {"--nonsense"}, 2);
   expect_refused({"tiny.gguf"}, {"--output"}, 2);
-  expect_refused({"tiny.gguf", "-o", "t.svq", "--effort", "fast"}, {"--effort fast", "no fine-tuning yet"}, 2);
-  expect_refused({"tiny.gguf", "-o", "t.svq", "--effort", "full"}, {"--effort full", "no fine-tuning yet"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--effort", "some"}, {"--effort", "some"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "soon"}, {"--time-limit soon", "1h30m"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "3"}, {"--time-limit 3", "1h30m"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "1h", "--effort", "none"}, {"--time-limit"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "1h", "--train-tokens", "9"}, {"--train-tokens"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q"}, {"PATTERN=BITS"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q=7"}, {"blocks.0.q=7"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--map-columns", "6"}, {"--map-columns 6", "multiple"}, 2);
@@ -236,6 +239,83 @@ TEST_F(Program, CtrlCStopsAndTheSameCommandGoesOn) {
   ASSERT_EQ(rest.status, 0) << rest.err;
   EXPECT_NE(rest.err.find(std::to_string(done) + " of 34 parts are there"), std::string::npos) << rest.err;
   EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+}
+
+// The last JSON line of a run.
+nlohmann::json summary_of(const ProgramResult& result) {
+  const size_t end = result.out.find_last_not_of('\n');
+  const size_t begin = result.out.rfind('\n', end);
+  return nlohmann::json::parse(result.out.substr(begin == std::string::npos ? 0 : begin + 1));
+}
+
+TEST_F(Program, FineTuningComesNearerToTheSource) {
+  write_model();
+  const ProgramResult result = run(tuned({"tiny.gguf", "-o", "t.svq", "--json"}, 40));
+  ASSERT_EQ(result.status, 0) << result.err;
+  const nlohmann::json tuning = summary_of(result).at("tuning");
+  EXPECT_EQ(tuning["steps"], 40);
+  EXPECT_EQ(tuning["tokens"], 40 * 64);
+  EXPECT_EQ(tuning["losses"].size(), 40u);
+  EXPECT_GT(tuning["quantized"]["kl"], 1e-4);
+  EXPECT_LT(tuning["tuned"]["kl"].get<double>(), 0.9 * tuning["quantized"]["kl"].get<double>());
+  EXPECT_TRUE(fs::exists(path("t.svq")));
+  EXPECT_FALSE(fs::exists(path("t.svq.work")));
+  // A text gives the sequences that it holds.
+  std::ofstream text(path("text.txt"));
+  for (int i = 0; i < 300; ++i) text << "line " << i << " of a short text\n";
+  text.close();
+  EXPECT_EQ(run(tuned({"tiny.gguf", "-o", "u.svq", "--quiet", "--calibration", "text.txt"})).status, 0);
+}
+
+TEST_F(Program, FineTuningGoesOnAfterAnyInterruption) {
+  write_model();
+  ASSERT_EQ(run(tuned({"tiny.gguf", "-o", "whole.svq", "--quiet", "--work", "full"})).status, 0);
+  const std::string whole = read_text(path("whole.svq"));
+  std::vector<fs::path> states;
+  for (const auto& entry : fs::directory_iterator(path("full"))) {
+    if (entry.path().extension() == ".part" || entry.path().extension() == ".state")
+      states.push_back(entry.path().filename());
+  }
+  EXPECT_GE(states.size(), 2 * 10u + 5u);
+  std::mt19937 random(7);
+  for (int round = 0; round < 4; ++round) {
+    fs::remove_all(path("work"));
+    fs::copy(path("full"), path("work"));
+    for (const auto& name : states) {
+      if (random() % 3 == 0) fs::remove(path("work") / name);
+    }
+    const ProgramResult result = run(tuned({"tiny.gguf", "-o", "whole.svq", "--quiet", "--work", "work", "--force"}));
+    ASSERT_EQ(result.status, 0) << result.err;
+    ASSERT_TRUE(read_text(path("whole.svq")) == whole) << "round " << round;
+  }
+}
+
+TEST_F(Program, CtrlCDuringFineTuningGivesAFileAndTheSameCommandGoesOn) {
+  write_model();
+  constexpr int kSteps = 400;
+  ASSERT_EQ(run(tuned({"tiny.gguf", "-o", "whole.svq", "--quiet"}, kSteps)).status, 0);
+  ProgramOptions options;
+  options.signal = SIGINT;
+  // Once the float model has run, fine-tuning is under way.
+  options.kill_when = [&] { return fs::exists(path("t.svq.work/teacher.state")); };
+  const ProgramResult result = run(tuned({"tiny.gguf", "-o", "t.svq"}, kSteps), options);
+  ASSERT_EQ(result.status, 130) << result.err;
+  EXPECT_NE(result.err.find("goes on"), std::string::npos) << result.err;
+  ASSERT_TRUE(fs::exists(path("t.svq"))) << result.err;
+  EXPECT_FALSE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+  const ProgramResult rest = run(tuned({"tiny.gguf", "-o", "t.svq"}, kSteps));
+  ASSERT_EQ(rest.status, 0) << rest.err;
+  EXPECT_NE(rest.err.find("going on with fine-tuning after step"), std::string::npos) << rest.err;
+  EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+}
+
+TEST_F(Program, ATimeLimitChoosesTheNumberOfSteps) {
+  write_model();
+  auto arguments = tuned({"tiny.gguf", "-o", "t.svq", "--json", "--time-limit", "4s"});
+  arguments.resize(arguments.size() - 2);  // without --train-tokens
+  const ProgramResult result = run(arguments);
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_GE(summary_of(result)["tuning"]["steps"], 5);
 }
 
 TEST_F(Program, TheStateOfAnotherConversionIsRefused) {

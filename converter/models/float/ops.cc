@@ -1,11 +1,12 @@
 #include "converter/models/float/ops.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/sin.h>
@@ -14,6 +15,8 @@
 
 #include <algorithm>
 #include <cmath>
+
+#include "converter/models/float/startup.h"
 
 namespace svq::convert {
 
@@ -50,29 +53,36 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   constexpr int64_t kScores = 16 << 20;  // 64 MiB of them
   const int64_t step = std::clamp<int64_t>(kScores / (n_heads * n_keys), 1, 128);
   const at::Tensor scaled = q * (1.0 / std::sqrt(static_cast<double>(head_dim)));
-  at::Tensor out = at::empty({n_queries, n_heads * head_dim}, q.options());
+  at::Tensor out = at::empty({n_queries, n_heads, head_dim}, q.options());
 
-  for (int64_t begin = 0; begin < n_queries; begin += step) {
-    const int64_t count = std::min(step, n_queries - begin);
-    const int64_t last_key = first + begin + count;
-    const int64_t first_key = window > 0 ? std::max<int64_t>(0, first + begin - window + 1) : 0;
-    const int64_t keys = last_key - first_key;
-    const at::Tensor queries = scaled.narrow(1, begin, count).reshape({n_kv_heads, group * count, head_dim});
-    const at::Tensor scores =
-        at::bmm(queries, k.narrow(1, first_key, keys).transpose(1, 2)).view({n_heads, count, keys});
-    // Entry [i, j] is hidden if key first_key + j lies after query first + begin + i, or before its window.
-    const at::Tensor distance =
-        at::arange(first + begin, first + begin + count, q.options().dtype(at::kLong)).unsqueeze(1) -
-        at::arange(first_key, last_key, q.options().dtype(at::kLong));
-    at::Tensor hidden = distance < 0;
-    if (window > 0) hidden = hidden.logical_or_(distance >= window);
-    const at::Tensor weights = at::softmax(scores.masked_fill_(hidden, -INFINITY), -1);
-    const at::Tensor mixed = at::bmm(weights.view({n_kv_heads, group * count, keys}), v.narrow(1, first_key, keys));
-    out.narrow(0, begin, count)
-        .view({count, n_heads, head_dim})
-        .copy_(mixed.view({n_heads, count, head_dim}).transpose(0, 1));
+  const auto attend = [&](int64_t head) {
+    const at::Tensor keys_of = k[head / group], values = v[head / group];
+    for (int64_t begin = 0; begin < n_queries; begin += step) {
+      const int64_t count = std::min(step, n_queries - begin);
+      const int64_t last_key = first + begin + count;
+      const int64_t first_key = window > 0 ? std::max<int64_t>(0, first + begin - window + 1) : 0;
+      const int64_t keys = last_key - first_key;
+      at::Tensor scores = at::mm(scaled[head].narrow(0, begin, count), keys_of.narrow(0, first_key, keys).t());
+      // Entry [i, j] is hidden if key first_key + j lies after query first + begin + i, or before its window.
+      const at::Tensor distance =
+          at::arange(first + begin, first + begin + count, q.options().dtype(at::kLong)).unsqueeze(1) -
+          at::arange(first_key, last_key, q.options().dtype(at::kLong));
+      at::Tensor hidden = distance < 0;
+      if (window > 0) hidden = hidden.logical_or_(distance >= window);
+      const at::Tensor weights = at::softmax(scores.masked_fill_(hidden, -INFINITY), -1);
+      out.narrow(0, begin, count).select(1, head).copy_(at::mm(weights, values.narrow(0, first_key, keys)));
+    }
+  };
+  if (!q.is_cpu()) {
+    for (int64_t head = 0; head < n_heads; ++head) attend(head);
+  } else {
+    const SerialBlas serial;
+    at::parallel_for(0, n_heads, 1, [&](int64_t begin, int64_t end) {
+      const at::NoGradGuard no_grad;  // a property of the thread
+      for (int64_t head = begin; head < end; ++head) attend(head);
+    });
   }
-  return out;
+  return out.view({n_queries, n_heads * head_dim});
 }
 
 }  // namespace svq::convert

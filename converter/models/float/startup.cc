@@ -52,11 +52,23 @@ void init_allocator() {
 #endif
 }
 
+namespace {
+
+void set_blas_threads(int threads) {
+  // Not in every BLAS, and not exported by every build of OpenBLAS.
+  static void* const symbol = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
+  if (symbol) reinterpret_cast<void (*)(int)>(symbol)(threads);
+}
+
+}  // namespace
+
 void init_threads(int threads) {
   at::set_num_threads(threads);
-  // Not in every BLAS, and not exported by every build of OpenBLAS.
-  if (void* symbol = dlsym(RTLD_DEFAULT, "openblas_set_num_threads")) reinterpret_cast<void (*)(int)>(symbol)(threads);
+  set_blas_threads(threads);
 }
+
+SerialBlas::SerialBlas() { set_blas_threads(1); }
+SerialBlas::~SerialBlas() { set_blas_threads(at::get_num_threads()); }
 
 c10::Device choose_device(std::string_view name) {
   const bool cuda = at::hasCUDA() && at::getNumGPUs() > 0;
@@ -88,7 +100,7 @@ bool bf16_is_faster(c10::Device device) {
   if (device.is_cuda()) return true;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  return __builtin_cpu_supports("amx-bf16");
+  return __builtin_cpu_supports("amx-bf16") || (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512bf16"));
 #else
   return false;
 #endif

@@ -22,6 +22,16 @@ void init_allocator();
 // Threads of libtorch's own loops and of its BLAS; libtorch's default is one thread on some machines.
 void init_threads(int threads);
 
+// While one exists, products by the BLAS run on the thread that asks for them: for loops that are parallel themselves.
+// Not nested.
+class SerialBlas {
+ public:
+  SerialBlas();
+  ~SerialBlas();
+  SerialBlas(const SerialBlas&) = delete;
+  SerialBlas& operator=(const SerialBlas&) = delete;
+};
+
 // "auto" (CUDA if this libtorch has it and a device is there, else CPU), "cpu", "cuda", "cuda:1".
 // Throws Error if there is no such device.
 c10::Device choose_device(std::string_view name);
@@ -29,8 +39,9 @@ c10::Device choose_device(std::string_view name);
 // The CPU multiplies bfloat16 itself (AVX512-BF16): elsewhere libtorch's bfloat16 linears are very slow.
 bool cpu_has_bf16();
 
-// Linears in bfloat16 are faster than in float32: where there are tensor cores or AMX. AVX512-BF16 alone does not do
-// it: with oneDNN 2.6 it reaches 83 GFLOP/s a core where OpenBLAS reaches 147 in float32 (Emerald Rapids, 2.3 GHz).
+// Linears in bfloat16 are faster than in float32: where there are tensor cores, AMX, or AVX512-BF16 on AMD's cores
+// (oneDNN 2.6: 210 GFLOP/s a core against 100 by OpenBLAS in float32, Zen 4). AVX512-BF16 on Intel's does not do it: 83
+// against 147 (Emerald Rapids, 2.3 GHz).
 bool bf16_is_faster(c10::Device device);
 
 }  // namespace svq::convert

@@ -1,0 +1,324 @@
+#include "converter/job/finetune.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "converter/base/error.h"
+#include "converter/job/cancel.h"
+#include "converter/job/preflight.h"
+#include "converter/models/float/block.h"
+#include "converter/models/float/startup.h"
+#include "converter/models/float/vocabulary.h"
+
+namespace svq::convert {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kWarmUp = 5;           // steps
+constexpr double kFloor = 0.03;          // of the learning rate at the end
+constexpr int64_t kMostSteps = 1 << 17;  // with a time limit
+constexpr double kSecondsBetweenSaves = 60;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::span<std::byte> bytes_of(const at::Tensor& contiguous) {
+  return {static_cast<std::byte*>(contiguous.data_ptr()), contiguous.nbytes()};
+}
+
+double block_weights(const Plan& plan) { return static_cast<double>(plan.block_weights); }
+
+double head_weights(const Plan& plan) {
+  const PlannedGroup& head = plan.tied ? plan.groups.front() : plan.groups.back();
+  return static_cast<double>(head.linears[0].rows) * static_cast<double>(head.linears[0].columns);
+}
+
+// Multiply-adds a token: the float pass; training (forward, backward to the inputs; three times the head).
+double teacher_cost(const Plan& plan) { return block_weights(plan); }
+double training_cost(const Plan& plan) { return 2 * block_weights(plan) + 3 * head_weights(plan); }
+
+// Activations of one sequence are kept for the backward pass if they take no more than a quarter of what is free.
+uint64_t activation_budget() { return available_memory() / 4; }
+
+}  // namespace
+
+Finetune::Finetune(const Model& model, const Options& options, const Plan& plan, WorkDirectory& work,
+                   Reporter& reporter, const FloatPass& pass, const at::Tensor& tokens, const SequencePlan& sequences)
+    : model_(model),
+      options_(options),
+      plan_(plan),
+      work_(work),
+      reporter_(reporter),
+      pass_(pass),
+      sequences_(sequences),
+      student_(model) {
+  teacher_.tokens = tokens;
+}
+
+double Finetune::cost(const Plan& plan, const Options& options, const SequencePlan& sequences) {
+  const double length = static_cast<double>(options.calibration_length);
+  return length * (static_cast<double>(sequences.total()) * teacher_cost(plan) +
+                   static_cast<double>(training_steps(options) * kSequencesPerStep) * training_cost(plan));
+}
+
+std::filesystem::path Finetune::tuned_path(const std::filesystem::path& work, const std::string& group) {
+  return work / ("tuned." + group + ".part");
+}
+
+std::vector<double> tuning_measures(const Tuning& t) {
+  return {t.before.teacher_perplexity, t.before.perplexity, t.after.perplexity, t.before.kl, t.after.kl,
+          t.before.same_top,           t.after.same_top};
+}
+
+void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts) {
+  const bool bf16 = pass_.forward_options().bf16_linears;
+  student_.tied = plan_.tied;
+  student_.blocks.resize(model_.architecture().n_layers);
+  for (size_t i = 0; i < plan_.groups.size(); ++i) {
+    const PlannedGroup& planned = plan_.groups[i];
+    contents_.push_back(read_content(*parts[i], work_.part_path(planned.name)));
+    GroupContent& content = contents_.back();
+    const auto take = [&](const std::string& name) {
+      const auto found = content.floats.find(name);
+      return found == content.floats.end() ? at::Tensor() : found->second;
+    };
+    const std::string prefix = planned.layer < 0 ? "" : "blocks." + std::to_string(planned.layer) + ".";
+    if (planned.kind == GroupKind::kFinalNorm) {
+      student_.final_norm = take("final_norm");
+      continue;
+    }
+    // The linears in the plan's order: packed ones from the part, the others from the source, rounded as stored.
+    StudentGroup packed = make_group(content.quantized, bf16);
+    StudentGroup group = packed;
+    group.name = planned.name;
+    group.linears.clear();
+    size_t next = 0;
+    for (const PlannedLinear& l : planned.linears) {
+      StudentLinear linear;
+      if (l.packed()) {
+        linear = packed.linears.at(next++);
+      } else {
+        linear.name = l.name;
+        linear.bits = 16;
+        linear.rows = static_cast<int64_t>(l.rows);
+        linear.weight = read_tensor(model_, l.slot, planned.layer, false).to(at::kHalf).to(at::kFloat);
+      }
+      if (l.bias) linear.bias = take(l.name + ".bias");
+      group.linears.push_back(std::move(linear));
+    }
+    if (planned.layer < 0) {
+      (planned.kind == GroupKind::kEmbedding ? student_.embedding : student_.head) = std::move(group);
+      continue;
+    }
+    StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
+    switch (planned.kind) {
+      case GroupKind::kAttnIn:
+        group.norm = take(prefix + "attn_norm");
+        block.q_norm = take(prefix + "q_norm");
+        block.k_norm = take(prefix + "k_norm");
+        block.attn_in = std::move(group);
+        break;
+      case GroupKind::kOIn:
+        block.o_in = std::move(group);
+        break;
+      case GroupKind::kFfnIn:
+        group.norm = take(prefix + "ffn_norm");
+        block.ffn_in = std::move(group);
+        break;
+      default:
+        block.down_in = std::move(group);
+    }
+  }
+}
+
+// The float model's hidden states after the final norm, for every sequence.
+void Finetune::run_teacher() {
+  const ForwardOptions& forward = pass_.forward_options();
+  const int64_t layers = model_.architecture().n_layers, count = teacher_.tokens.size(0),
+                length = teacher_.tokens.size(1);
+  teacher_.head = read_tensor(model_, head_slot(model_), -1, false);
+  if (forward.bf16_linears) teacher_.head = teacher_.head.to(at::kBFloat16);
+  teacher_.hidden = at::empty({count, length, static_cast<int64_t>(model_.architecture().hidden)}, at::kFloat);
+  const double cost = static_cast<double>(count * length) * teacher_cost(plan_);
+  const double start = done_;
+  if (work_.load("teacher", bytes_of(teacher_.hidden))) {
+    done_ = start + cost;
+    return;
+  }
+  const auto tag = [](int64_t layer) { return "teacher." + std::to_string(layer); };
+  int64_t first = layers;
+  while (first > 0 && !(work_.contains(tag(first)) && work_.load(tag(first), bytes_of(teacher_.hidden)))) --first;
+  if (first == 0) teacher_.hidden.copy_(pass_.embed(teacher_.tokens));
+  int64_t saved = first;
+  auto last_save = Clock::now();
+  const double per_layer = cost / static_cast<double>(layers);
+  for (int64_t layer = first; layer < layers; ++layer) {
+    pass_.block(static_cast<int>(layer), teacher_.hidden, {}, [&](double fraction) {
+      reporter_.progress("float model", start + (static_cast<double>(layer) + fraction) * per_layer);
+    });
+    const bool stop = stop_requested() && layer + 1 < layers;
+    if (stop || seconds_since(last_save) > kSecondsBetweenSaves) {
+      work_.save(tag(layer + 1), bytes_of(teacher_.hidden));
+      if (saved > 0) work_.remove(tag(saved));
+      saved = layer + 1;
+      last_save = Clock::now();
+    }
+    if (stop) throw Interrupted{};
+  }
+  for (int64_t i = 0; i < count; ++i)
+    teacher_.hidden[i].copy_(final_norm(model_, teacher_.hidden[i].to(forward.device), forward));
+  work_.save("teacher", bytes_of(teacher_.hidden));
+  if (saved > 0) work_.remove(tag(saved));
+  done_ = start + cost;
+  reporter_.group_done("float model", 0, seconds_since(last_save), done_);
+}
+
+// State: [step, planned steps, seconds, before ×4] in f64, the losses, then the optimiser's.
+Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seconds_left) {
+  const auto started = Clock::now();
+  done_ = reporter_.done();
+  load_student(parts);
+  run_teacher();
+  Distillation distillation(student_, teacher_, activation_budget());
+  AdamOptions adam_options;
+  adam_options.scale_rate = options_.scale_rate;
+  adam_options.map_rate = options_.map_rate;
+  Adam adam(student_.parameters(), adam_options);
+  const std::vector<at::Tensor> start_values = adam.values();
+
+  const double step_cost = static_cast<double>(kSequencesPerStep * options_.calibration_length) * training_cost(plan_);
+  const double start = done_;
+  constexpr int64_t kNumbers = 8;
+  Tuning tuning;
+  tuning.planned_steps = training_steps(options_);
+  const int64_t most = std::isfinite(seconds_left) ? kMostSteps : tuning.planned_steps;
+  at::Tensor numbers = at::zeros({kNumbers + most}, at::kDouble), state = at::empty({adam.state_size()}, at::kFloat);
+  double earlier_seconds = 0;
+  int64_t step = 0;
+  if (work_.load("train.numbers", bytes_of(numbers)) && work_.load("train", bytes_of(state)) &&
+      state[0].item<float>() == static_cast<float>(numbers[0].item<double>())) {
+    const double* n = numbers.data_ptr<double>();
+    step = static_cast<int64_t>(n[0]);
+    tuning.planned_steps = static_cast<int64_t>(n[1]);
+    earlier_seconds = n[2];
+    tuning.before = {n[3], n[4], n[5], n[6]};
+    reporter_.advance(start + static_cast<double>(step) * step_cost);
+    for (int64_t i = 0; i < step; ++i) tuning.losses.push_back(static_cast<float>(n[kNumbers + i]));
+    adam.load(state);
+    reporter_.note("going on with fine-tuning after step " + std::to_string(step) + " of " +
+                   std::to_string(tuning.planned_steps));
+  } else {
+    tuning.before = distillation.measure(sequences_.held_out);
+  }
+  const auto save = [&] {
+    double* n = numbers.data_ptr<double>();
+    const double head[] = {static_cast<double>(step),
+                           static_cast<double>(tuning.planned_steps),
+                           earlier_seconds + seconds_since(started),
+                           tuning.before.kl,
+                           tuning.before.perplexity,
+                           tuning.before.teacher_perplexity,
+                           tuning.before.same_top};
+    std::copy(std::begin(head), std::end(head), n);
+    for (int64_t i = 0; i < step; ++i) n[kNumbers + i] = tuning.losses[static_cast<size_t>(i)];
+    work_.save("train.numbers", bytes_of(numbers));
+    work_.save("train", bytes_of(adam.save()));
+  };
+
+  auto last_save = Clock::now();
+  const auto first_step = Clock::now();
+  int64_t run_steps = 0;
+  while (step < tuning.planned_steps) {
+    reporter_.progress("fine-tuning", start + static_cast<double>(step) * step_cost);
+    const double loss =
+        distillation.accumulate(sequences_of_step(step, kSequencesPerStep, sequences_.training, options_.seed));
+    if (!std::isfinite(loss))
+      throw Error("fine-tuning diverged at step " + std::to_string(step) + "; try --effort none");
+    tuning.losses.push_back(static_cast<float>(loss));
+    adam.step(cosine_rate(step, tuning.planned_steps, kWarmUp, kFloor));
+    ++step;
+    ++run_steps;
+    if (std::isfinite(seconds_left) && step == kWarmUp && earlier_seconds == 0) {
+      // The learning rate has not depended on the number of steps so far: now it is chosen, once.
+      const double per_step = seconds_since(first_step) / static_cast<double>(run_steps);
+      const double left = seconds_left - seconds_since(started);
+      const double measuring = per_step * static_cast<double>(sequences_.held_out.size()) / kSequencesPerStep;
+      tuning.planned_steps =
+          std::clamp<int64_t>(step + static_cast<int64_t>((0.97 * left - measuring) / per_step), step, most);
+      reporter_.note("the time limit allows " + std::to_string(tuning.planned_steps) + " steps of fine-tuning");
+      save();
+    }
+    stopped_ = stop_requested() && step < tuning.planned_steps;
+    if (stopped_ || seconds_since(last_save) > kSecondsBetweenSaves) {
+      save();
+      last_save = Clock::now();
+    }
+    if (stopped_) break;
+  }
+  if (!stopped_) save();
+  tuning.steps = step;
+  tuning.tokens = step * kSequencesPerStep * options_.calibration_length;
+  round_student();
+  tuning.after = distillation.measure(sequences_.held_out);
+  if (!(tuning.after.kl < tuning.before.kl)) {
+    adam.set_values(start_values);
+    round_student();
+    tuning.after = tuning.before;
+    reporter_.warning("fine-tuning did not improve on its start, which is kept");
+  }
+  write_parts(parts);
+  tuning.seconds = earlier_seconds + seconds_since(started);
+  done_ = start + static_cast<double>(tuning.planned_steps) * step_cost;
+  reporter_.group_done("fine-tuning", 0, tuning.seconds, done_);
+  return tuning;
+}
+
+StudentGroup& Finetune::student_group(const PlannedGroup& planned) {
+  if (planned.kind == GroupKind::kEmbedding) return student_.embedding;
+  if (planned.kind == GroupKind::kHead) return student_.head;
+  StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
+  return planned.kind == GroupKind::kAttnIn  ? block.attn_in
+         : planned.kind == GroupKind::kOIn   ? block.o_in
+         : planned.kind == GroupKind::kFfnIn ? block.ffn_in
+                                             : block.down_in;
+}
+
+void Finetune::round_student() {
+  const at::NoGradGuard no_grad;
+  for (StudentGroup* group : student_.groups()) round_group(*group);
+}
+
+void Finetune::write_parts(std::vector<std::unique_ptr<fb::PartT>>& parts) {
+  const at::NoGradGuard no_grad;
+  const auto value = [](const at::Tensor& t) { return t.detach().contiguous(); };
+  for (size_t i = 0; i < plan_.groups.size(); ++i) {
+    const PlannedGroup& planned = plan_.groups[i];
+    GroupContent& content = contents_[i];
+    const auto put = [&](const std::string& name, const at::Tensor& t) {
+      if (t.defined()) content.floats[name] = value(t);
+    };
+    if (planned.kind == GroupKind::kFinalNorm) {
+      put("final_norm", student_.final_norm);
+    } else {
+      const StudentGroup& group = student_group(planned);
+      store_group(group, content.quantized);
+      for (const StudentLinear& l : group.linears) put(l.name + ".bias", l.bias);
+      if (planned.kind == GroupKind::kAttnIn) {
+        const StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
+        const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
+        put(prefix + "attn_norm", group.norm);
+        put(prefix + "q_norm", block.q_norm);
+        put(prefix + "k_norm", block.k_norm);
+      }
+      if (planned.kind == GroupKind::kFfnIn) put("blocks." + std::to_string(planned.layer) + ".ffn_norm", group.norm);
+    }
+    const double seconds = parts[i]->seconds;
+    parts[i] = std::make_unique<fb::PartT>(write_part(planned, model_, options_, work_.fingerprint(), content, seconds,
+                                                      tuned_path(work_.path(), planned.name)));
+  }
+}
+
+}  // namespace svq::convert

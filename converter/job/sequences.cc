@@ -1,0 +1,47 @@
+#include "converter/job/sequences.h"
+
+#include <algorithm>
+
+namespace svq::convert {
+
+namespace {
+
+constexpr int64_t kHeldOut = 8;
+// Sampling costs about as much as training on the tokens: what is sampled is used twice.
+constexpr int64_t kEpochsOfSampled = 2;
+
+}  // namespace
+
+int64_t training_steps(const Options& o) {
+  if (!o.trains()) return 0;
+  const int64_t per_step = kSequencesPerStep * o.calibration_length;
+  return std::max<int64_t>(1, (o.training_tokens() + per_step / 2) / per_step);
+}
+
+int64_t wanted_sequences(const Options& o) {
+  if (!o.trains()) return o.calibration_sequences;
+  const int64_t all = training_steps(o) * kSequencesPerStep;
+  const int64_t distinct = o.calibration.empty() ? (all + kEpochsOfSampled - 1) / kEpochsOfSampled : all;
+  return std::max<int64_t>(distinct, o.calibration_sequences) + kHeldOut;
+}
+
+SequencePlan plan_sequences(const Options& o, int64_t total) {
+  SequencePlan plan;
+  if (!o.trains()) {
+    for (int64_t i = 0; i < total; ++i) plan.calibration.push_back(i);
+    return plan;
+  }
+  const int64_t held_out = std::clamp<int64_t>(total / 8, 1, kHeldOut);
+  for (int64_t i = 0; i < total; ++i) {
+    // The middle one of every total / held_out.
+    const int64_t share = i * held_out / total;
+    const bool held = i == (2 * share + 1) * total / (2 * held_out);
+    (held ? plan.held_out : plan.training).push_back(i);
+  }
+  const int64_t n = static_cast<int64_t>(plan.training.size());
+  const int64_t used = std::min<int64_t>(o.calibration_sequences, n);
+  for (int64_t i = 0; i < used; ++i) plan.calibration.push_back(plan.training[static_cast<size_t>(i * n / used)]);
+  return plan;
+}
+
+}  // namespace svq::convert

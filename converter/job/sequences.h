@@ -1,0 +1,25 @@
+// Which token sequences serve what: Hessians, training, and measuring on text that neither has seen.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "converter/job/options.h"
+
+namespace svq::convert {
+
+struct SequencePlan {
+  std::vector<int64_t> calibration;  // indices of sequences
+  std::vector<int64_t> training, held_out;
+  int64_t total() const { return static_cast<int64_t>(training.size() + held_out.size()); }
+};
+
+// Without fine-tuning every sequence is for calibration. With it, `total` sequences are split: every so-manieth is held
+// out, the rest trained on, and --calibration-sequences of these, evenly spread, make the Hessians.
+SequencePlan plan_sequences(const Options& options, int64_t total);
+// How many sequences to read or sample.
+int64_t wanted_sequences(const Options& options);
+int64_t training_steps(const Options& options);
+
+inline constexpr int64_t kSequencesPerStep = 2;
+
+}  // namespace svq::convert

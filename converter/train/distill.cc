@@ -1,0 +1,148 @@
+#include "converter/train/distill.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+
+#include "converter/quantize/random.h"
+
+namespace svq::convert {
+namespace {
+
+constexpr int64_t kTokenSlice = 256;  // positions whose logits exist at a time
+
+at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& hidden) {
+  return at::linear(hidden.to(teacher.head.scalar_type()), teacher.head).to(at::kFloat);
+}
+
+}  // namespace
+
+Distillation::Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations)
+    : student_(student), teacher_(teacher) {
+  const auto& a = student.architecture();
+  keep_activations_ = activation_bytes(a, teacher.tokens.size(1)) * a.n_layers <= bytes_for_activations;
+}
+
+// Of one block and one sequence: what autograd keeps of it, counted from student.cc and transforms.cc.
+uint64_t Distillation::activation_bytes(const fb::ArchitectureT& a, int64_t length) {
+  const uint64_t attention = uint64_t{a.n_heads} * a.head_dim, kv = uint64_t{a.n_kv_heads} * a.head_dim;
+  const uint64_t per_token =
+      12 * uint64_t{a.hidden} + 9 * attention + 7 * kv + 12 * uint64_t{a.intermediate} + uint64_t{a.n_heads} * length;
+  return 4 * per_token * static_cast<uint64_t>(length);
+}
+
+double Distillation::accumulate(const std::vector<int64_t>& sequences) {
+  double sum = 0;
+  for (int64_t s : sequences) sum += accumulate_one(s, 1.0 / static_cast<double>(sequences.size()));
+  return sum;
+}
+
+double Distillation::accumulate_one(int64_t sequence, double weight) {
+  const at::AutoGradMode grad(true);
+  const at::Tensor tokens = teacher_.tokens.narrow(0, sequence, 1);
+  const int64_t length = tokens.size(1);
+  const RopeTables rope = student_.rope(length);
+  const auto& a = student_.architecture();
+
+  const at::Tensor embedded = student_.embed(tokens);
+  std::vector<at::Tensor> inputs, outputs;
+  at::Tensor h = embedded.detach();
+  for (const StudentBlock& block : student_.blocks) {
+    inputs.push_back(h.detach().requires_grad_(true));
+    if (keep_activations_) {
+      outputs.push_back(block.forward(inputs.back(), a, rope));
+      h = outputs.back().detach();
+    } else {
+      const at::NoGradGuard no_grad;
+      h = block.forward(inputs.back(), a, rope);
+    }
+  }
+
+  const at::Tensor last = h.detach().requires_grad_(true);
+  const at::Tensor normalised = student_.head_input(last).view({length, -1});
+  const at::Tensor head_in = normalised.detach().requires_grad_(true);
+  const at::Tensor wanted = teacher_.hidden[sequence];
+  double loss = 0;
+  for (int64_t begin = 0; begin < length; begin += kTokenSlice) {
+    const int64_t count = std::min(kTokenSlice, length - begin);
+    at::Tensor logits = student_.logits(head_in.narrow(0, begin, count));
+    at::Tensor d;
+    {
+      const at::NoGradGuard no_grad;
+      const at::Tensor log_p = at::log_softmax(teacher_logits(teacher_, wanted.narrow(0, begin, count)), -1);
+      at::Tensor log_q = at::log_softmax(logits, -1);
+      const at::Tensor p = log_p.exp();
+      loss += (p * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
+      d = log_q.exp_().sub_(p).mul_(weight / static_cast<double>(length));
+    }
+    torch::autograd::backward({logits}, {d});
+  }
+  torch::autograd::backward({normalised}, {head_in.grad()});
+  at::Tensor d = last.grad();
+  for (size_t l = student_.blocks.size(); l-- > 0;) {
+    at::Tensor out;
+    if (keep_activations_) {
+      out = outputs[l];
+      outputs.pop_back();
+    } else {
+      out = student_.blocks[l].forward(inputs[l], a, rope);
+    }
+    torch::autograd::backward({out}, {d});
+    d = inputs[l].grad();
+    inputs.pop_back();
+  }
+  if (embedded.requires_grad()) torch::autograd::backward({embedded}, {d});
+  return loss * weight / static_cast<double>(length);
+}
+
+Agreement Distillation::measure(const std::vector<int64_t>& sequences) const {
+  const at::NoGradGuard no_grad;
+  double kl = 0, nll = 0, teacher_nll = 0, same = 0;
+  int64_t positions = 0, predicted = 0;
+  for (int64_t s : sequences) {
+    const at::Tensor tokens = teacher_.tokens.narrow(0, s, 1);
+    const int64_t length = tokens.size(1);
+    const at::Tensor x = student_.head_input(student_.hidden(tokens)).view({length, -1});
+    for (int64_t begin = 0; begin < length; begin += kTokenSlice) {
+      const int64_t count = std::min(kTokenSlice, length - begin);
+      const at::Tensor log_q = at::log_softmax(student_.logits(x.narrow(0, begin, count)), -1);
+      const at::Tensor log_p =
+          at::log_softmax(teacher_logits(teacher_, teacher_.hidden[s].narrow(0, begin, count)), -1);
+      kl += (log_p.exp() * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
+      same += log_p.argmax(-1).eq(log_q.argmax(-1)).sum().item<double>();
+      positions += count;
+      const int64_t scored = std::min(count, length - 1 - begin);
+      const at::Tensor next = tokens[0].narrow(0, begin + 1, scored).unsqueeze(1);
+      nll -= log_q.narrow(0, 0, scored).gather(1, next).sum(at::kDouble).item<double>();
+      teacher_nll -= log_p.narrow(0, 0, scored).gather(1, next).sum(at::kDouble).item<double>();
+      predicted += scored;
+    }
+  }
+  const double n = static_cast<double>(std::max<int64_t>(1, positions));
+  const double m = static_cast<double>(std::max<int64_t>(1, predicted));
+  return {kl / n, std::exp(nll / m), std::exp(teacher_nll / m), same / n};
+}
+
+std::vector<int64_t> sequences_of_step(int64_t step, int64_t per_step, const std::vector<int64_t>& sequences,
+                                       uint64_t seed) {
+  const int64_t n = static_cast<int64_t>(sequences.size());
+  std::vector<int64_t> chosen;
+  int64_t epoch = -1;
+  std::vector<int64_t> order;
+  for (int64_t i = step * per_step; i < (step + 1) * per_step; ++i) {
+    if (i / n != epoch) {
+      epoch = i / n;
+      order = sequences;
+      NamedRandom random(seed, "epoch " + std::to_string(epoch));
+      for (int64_t k = n - 1; k > 0; --k)
+        std::swap(order[static_cast<size_t>(k)], order[random.next() % static_cast<uint64_t>(k + 1)]);
+    }
+    chosen.push_back(order[static_cast<size_t>(i % n)]);
+  }
+  return chosen;
+}
+
+}  // namespace svq::convert

@@ -1,0 +1,46 @@
+// End-to-end distillation: the student's float parameters follow the float model's own predictions on whole sequences.
+// Loss: mean over positions of KL(teacher ‖ student) over the full vocabulary.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "converter/train/adam.h"
+#include "converter/train/agreement.h"
+#include "converter/train/student.h"
+
+namespace svq::convert {
+
+// What the float model says: its head's input on every sequence, and its head.
+struct Teacher {
+  at::Tensor tokens;  // [S, T] i64
+  at::Tensor hidden;  // [S, T, hidden] f32 after the final norm
+  at::Tensor head;    // [vocab, hidden] f32 or bf16
+};
+
+class Distillation {
+ public:
+  // bytes_for_activations: what the activations of one step may take; above it they are computed twice instead of kept.
+  Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations);
+
+  // Adds the gradients of the mean loss over the given sequences to the parameters (and to collecting codes); returns
+  // the mean loss. One sequence at a time, so memory does not grow with their number.
+  double accumulate(const std::vector<int64_t>& sequences);
+  Agreement measure(const std::vector<int64_t>& sequences) const;
+
+  static uint64_t activation_bytes(const fb::ArchitectureT& a, int64_t length);
+
+ private:
+  double accumulate_one(int64_t sequence, double weight);
+  Student& student_;
+  const Teacher& teacher_;
+  bool keep_activations_;
+};
+
+// The order in which sequences are visited: a permutation for every epoch, fixed by the seed.
+std::vector<int64_t> sequences_of_step(int64_t step, int64_t per_step, const std::vector<int64_t>& sequences,
+                                       uint64_t seed);
+
+}  // namespace svq::convert
