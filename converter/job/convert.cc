@@ -295,6 +295,7 @@ void convert(const Model& model, const Options& options, Reporter& reporter) {
   const Plan plan = make_plan(model, options);
   const auto disk = disk_use(plan, options);
   reporter.plan(model, plan, disk);
+  for (const std::string& warning : model.warnings()) reporter.warning(warning);
   check_disk(disk);
   if (const uint64_t free = available_memory(); free != 0 && free < plan.memory_bytes) {
     reporter.warning("about " + format_bytes(plan.memory_bytes) + " of memory are needed, and " + format_bytes(free) +

@@ -18,6 +18,10 @@ Examples:
       a Hugging Face directory, 4 bits, calibrated on the given text
   svqconvert model.gguf -o model.svq --override 'blocks.*.down=3' --override 'blocks.0.*=4'
       2 bits, but 3 for the down projections and 4 for the first block
+  svqconvert model.gguf -o model.svq --time-limit 2h
+      fine-tuned for what is left of two hours
+  svqconvert model.gguf -o model.svq --effort none
+      quantized only: minutes for a small model
   svqconvert model.gguf -o model.svq --plan
       what would be done: sizes, memory and disk space
   svqconvert model.gguf -o model.svq --bits 16

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <map>
 
 #include "converter/base/error.h"
@@ -41,6 +42,34 @@ void check_finite(const std::string& label, const TensorView& tensor, std::span<
 uint64_t interleaved_row(uint64_t row, uint64_t head_dim) {
   const uint64_t head = row / head_dim, within = row % head_dim, half = head_dim / 2;
   return head * head_dim + 2 * (within % half) + within / half;
+}
+
+// Two roundings of one matrix: rows point the same way. Independent matrices of a model are far from that (cosines
+// below one half), 2-bit and 6-bit roundings of one are far above it (0.95).
+bool same_values(const TensorView& a, const TensorView& b) {
+  constexpr double kLeastCosine = 0.9;
+  constexpr uint64_t kSample = 64;
+  const auto [rows, columns] = shape_of(a);
+  if (shape_of(b).rows != rows || shape_of(b).columns != columns) return false;
+  std::vector<float> x(columns), y(columns);
+  uint64_t compared = 0;
+  for (uint64_t i = 0; i < std::min(rows, kSample); ++i) {
+    const uint64_t row = i * rows / std::min(rows, kSample);
+    dequantize(a, row, row + 1, x.data());
+    dequantize(b, row, row + 1, y.data());
+    double xx = 0, yy = 0, xy = 0;
+    for (uint64_t k = 0; k < columns; ++k) {
+      xx += double(x[k]) * x[k];
+      yy += double(y[k]) * y[k];
+      xy += double(x[k]) * y[k];
+    }
+    if (xx == 0 && yy == 0) continue;  // an unused token
+    if (!(xy > kLeastCosine * std::sqrt(xx * yy))) return false;
+    const double ratio = xx / yy;
+    if (!(ratio > 0.5 && ratio < 2)) return false;
+    ++compared;
+  }
+  return compared > 0;
 }
 
 }  // namespace
@@ -110,6 +139,7 @@ void SourceModel::check_tensors() {
                 " is missing, and \"tie_word_embeddings\" is false");
   }
   tied_ = !find(Slot::kHead, -1) || config.tied.value_or(false);
+  if (!tied_ && !config.tied.has_value()) tied_ = join_copies();
   if (tied_) outer_[static_cast<size_t>(Slot::kHead)] = nullptr;  // a copy of the embedding, as the configuration says
 }
 
@@ -123,6 +153,22 @@ void SourceModel::check_shape(Slot slot, const TensorView& tensor) const {
     throw Error(parts_.label + ": tensor " + in_quotes(tensor.name) + " has the shape " + shown(tensor.shape) +
                 ", expected " + shown(wanted));
   }
+}
+
+bool SourceModel::join_copies() {
+  const TensorView*& embedding = outer_[static_cast<size_t>(Slot::kEmbedding)];
+  const TensorView* head = find(Slot::kHead, -1);
+  if (!embedding || !head || !same_values(*embedding, *head)) return false;
+  const auto bits = [](const TensorView& t) {
+    const auto block = block_size(t.type);
+    return 8.0 * static_cast<double>(block.bytes) / static_cast<double>(block.elements);
+  };
+  const TensorView* better = bits(*head) > bits(*embedding) ? head : embedding;
+  parts_.warnings.push_back("the tensors " + in_quotes(embedding->name) + " and " + in_quotes(head->name) +
+                            " hold one matrix: it is taken once, from " + in_quotes(better->name) + " (" +
+                            weight_type_name(better->type) + ")");
+  embedding = better;
+  return true;
 }
 
 bool SourceModel::interleaved(Slot slot) const {

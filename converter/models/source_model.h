@@ -54,6 +54,8 @@ class SourceModel final : public Model {
   const TensorView& require(Slot slot, int layer) const;
   void place_tensors();
   void check_tensors();
+  // Embedding and head stored twice, perhaps at different precisions: keeps the better one as the embedding.
+  bool join_copies();
   void check_shape(Slot slot, const TensorView& tensor) const;
   bool interleaved(Slot slot) const;
   std::string dominant_type() const;

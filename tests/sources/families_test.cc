@@ -148,6 +148,49 @@ TEST(Models, HeadIsTakenOrTiedAsTheConfigurationSays) {
               "\"lm_head.weight\" is missing, and \"tie_word_embeddings\" is false");
 }
 
+TEST(Models, OneMatrixAtTwoPrecisionsIsTakenOnceFromTheBetter) {
+  TinyShape shape;
+  shape.family = "qwen2";
+  shape.tied = false;
+  const auto opened = [&](float noise, bool head_is_better) {
+    const test::ScratchDirectory scratch;
+    auto writer = test::tiny_gguf(shape, test::TinyType::kF16);
+    auto* embedding = writer.tensor("token_embd.weight");
+    auto* head = writer.tensor("output.weight");
+    EXPECT_TRUE(embedding && head);
+    std::vector<float> values;
+    for (const auto& tensor : test::tiny_tensors(shape)) {
+      if (tensor.gguf == embedding->name) values = tensor.values;
+    }
+    // What the better copy holds, in f32, and the same with noise, in f16.
+    std::vector<float> rough = values;
+    for (size_t i = 0; i < rough.size(); ++i) rough[i] *= i % 2 ? 1 + noise : 1 - noise;
+    const auto set = [](auto* tensor, const std::vector<float>& v, test::TinyType type) {
+      tensor->data = test::encode_values(v, type);
+      tensor->type = test::gguf_type_number(type);
+    };
+    set(head_is_better ? head : embedding, values, test::TinyType::kF32);
+    set(head_is_better ? embedding : head, rough, test::TinyType::kF16);
+    test::write_file(scratch / "t.gguf", writer.build());
+    auto model = open_model(scratch / "t.gguf");
+    std::vector<float> read(values.size());
+    if (model->tied()) {
+      model->read(Slot::kEmbedding, -1, read);
+      EXPECT_EQ(read, values);
+      EXPECT_FALSE(model->has(Slot::kHead, -1));
+      EXPECT_EQ(model->warnings().size(), 1u);
+      EXPECT_SAYS(model->warnings().at(0), "hold one matrix");
+    }
+    return model->tied();
+  };
+  EXPECT_TRUE(opened(0.1f, true));
+  EXPECT_TRUE(opened(0.1f, false));
+  EXPECT_FALSE(opened(0.9f, true));  // too far apart to be one matrix
+  const test::ScratchDirectory scratch;
+  test::write_file(scratch / "t.gguf", test::tiny_gguf(shape).build());
+  EXPECT_FALSE(open_model(scratch / "t.gguf")->tied());  // independent matrices
+}
+
 TEST(Models, OptionalBiasesAreEverywhereOrNowhere) {
   TinyShape shape;
   const auto base = test::tiny_gguf(shape);
