@@ -8,6 +8,7 @@
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
 #include "converter/job/preflight.h"
+#include "converter/job/prefix.h"
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
 #include "converter/models/float/vocabulary.h"
@@ -90,25 +91,7 @@ void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts
       student_.final_norm = take("final_norm");
       continue;
     }
-    // The linears in the plan's order: packed ones from the part, the others from the source, rounded as stored.
-    StudentGroup packed = make_group(content.quantized, bf16);
-    StudentGroup group = packed;
-    group.name = planned.name;
-    group.linears.clear();
-    size_t next = 0;
-    for (const PlannedLinear& l : planned.linears) {
-      StudentLinear linear;
-      if (l.packed()) {
-        linear = packed.linears.at(next++);
-      } else {
-        linear.name = l.name;
-        linear.bits = 16;
-        linear.rows = static_cast<int64_t>(l.rows);
-        linear.weight = read_tensor(model_, l.slot, planned.layer, false).to(at::kHalf).to(at::kFloat);
-      }
-      if (l.bias) linear.bias = take(l.name + ".bias");
-      group.linears.push_back(std::move(linear));
-    }
+    StudentGroup group = make_student_group(planned, model_, content, bf16);
     if (planned.layer < 0) {
       (planned.kind == GroupKind::kEmbedding ? student_.embedding : student_.head) = std::move(group);
       continue;
@@ -116,7 +99,6 @@ void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts
     StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
     switch (planned.kind) {
       case GroupKind::kAttnIn:
-        group.norm = take(prefix + "attn_norm");
         block.q_norm = take(prefix + "q_norm");
         block.k_norm = take(prefix + "k_norm");
         block.attn_in = std::move(group);
@@ -125,7 +107,6 @@ void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts
         block.o_in = std::move(group);
         break;
       case GroupKind::kFfnIn:
-        group.norm = take(prefix + "ffn_norm");
         block.ffn_in = std::move(group);
         break;
       default:

@@ -75,7 +75,7 @@ QuantizeOptions quantize_options(const Options& o) {
 }
 
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
-                      const at::Tensor& hessian, const std::filesystem::path& path,
+                      const at::Tensor& hessian, const at::Tensor& correction, const std::filesystem::path& path,
                       const std::function<void(double)>& progress) {
   const auto started = std::chrono::steady_clock::now();
   GroupContent content;
@@ -88,7 +88,9 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
       if (!l.packed()) continue;
       // The embedding's rows are looked up one by one, so no rotation may mix them; the head is treated alike.
       const bool in_block = group.layer >= 0;
-      job.linears.push_back({l.name, read_tensor(model, l.slot, group.layer), l.bits, in_block});
+      at::Tensor weight = read_tensor(model, l.slot, group.layer);
+      if (correction.defined()) weight = at::mm(weight, correction);
+      job.linears.push_back({l.name, std::move(weight), l.bits, in_block});
     }
     content.quantized = quantize_group(job, quantize_options(options), progress);
   }

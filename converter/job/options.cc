@@ -141,7 +141,12 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--calibration-field", o.calibration_fields, "JSONL fields that hold text (default: text)")
       ->allow_extra_args(false)
       ->group(what);
-  app.add_option("--calibration-sequences", o.calibration_sequences, "default 32")
+  app.add_option(
+         "--prefix", o.prefix,
+         "what a block's inputs come from: the quantized blocks before it, corrected for (default), or float ones")
+      ->check(CLI::IsMember({"quantized", "float"}))
+      ->group(what);
+  app.add_option("--calibration-sequences", o.calibration_sequences, "default 64")
       ->check(CLI::Range(1, 1 << 20))
       ->group(what);
   app.add_option("--calibration-length", o.calibration_length, "tokens of a sequence (default 512)")
@@ -214,6 +219,7 @@ nlohmann::ordered_json recipe(const Options& o) {
   j["map_columns"] = o.map_columns;
   j["descent"] = o.descent;
   j["damping"] = o.damping;
+  if (o.method == "unisvq") j["prefix"] = o.prefix;
   j["calibration_sequences"] = o.calibration_sequences;
   j["calibration_length"] = o.calibration_length;
   j["seed"] = o.seed;

@@ -27,7 +27,8 @@ struct Options {
 
   std::filesystem::path calibration;                    // empty: sampled from the model
   std::vector<std::string> calibration_fields{"text"};  // JSONL: string fields that are read
-  int calibration_sequences = 32;
+  std::string prefix = "quantized";                     // whose outputs a block is calibrated on: "quantized", "float"
+  int calibration_sequences = 64;
   int calibration_length = 512;  // tokens
   uint64_t seed = 0;
 
@@ -45,6 +46,8 @@ struct Options {
   // There are lattices with scales to train.
   bool trains() const { return effort != "none" && method == "unisvq" && (bits != 16 || !overrides.empty()); }
   int64_t training_tokens() const { return train_tokens > 0 ? train_tokens : effort == "full" ? 524288 : 131072; }
+  // Codes are chosen for the inputs that the quantized blocks before produce.
+  bool follows_prefix() const { return prefix == "quantized" && method == "unisvq" && bits != 16; }
   int head_width() const { return head_bits.value_or(bits == 16 ? 16 : 4); }
 };
 

@@ -126,7 +126,9 @@ uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& op
   const auto& a = model.architecture();
   const uint64_t tokens =
       plan.needs_calibration ? uint64_t(options.calibration_sequences) * uint64_t(options.calibration_length) : 0;
-  const uint64_t activations = 2 * tokens * a.hidden * 4;
+  // Hidden states before and after a block; with the quantized prefix those of both, and the inputs of down.
+  const uint64_t activations =
+      tokens * 4 * (options.follows_prefix() ? 2 * (uint64_t{a.hidden} + a.intermediate) : 2 * uint64_t{a.hidden});
   uint64_t quantizing = 0, forward = 0, block_weights = 0, hessians = 0;
   int layer = -1;
   for (const PlannedGroup& group : plan.groups) {
@@ -224,7 +226,8 @@ Plan make_plan(const Model& model, const Options& options) {
   }
   if (plan.needs_calibration) {
     const uint64_t tokens = uint64_t(options.calibration_sequences) * uint64_t(options.calibration_length);
-    plan.work_bytes += 2 * tokens * a.hidden * 4 + tokens * 8;  // hidden states, old and new, and the tokens
+    // Hidden states, old and new, and the tokens.
+    plan.work_bytes += (options.follows_prefix() ? 4 : 2) * tokens * a.hidden * 4 + tokens * 8;
   }
   for (const fb::PartT& part : parts) pointers.push_back(&part);
   const std::string hash(32, '0');

@@ -1,6 +1,7 @@
 #include "converter/train/codes.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "converter/quantize/descent.h"
 
@@ -9,10 +10,17 @@ namespace svq::convert {
 int64_t move_codes(at::Tensor& codes, at::Tensor& wish, const at::Tensor& gradient, const at::Tensor& curvature,
                    const at::Tensor& hessian, int bits, const CodeStep& step) {
   const at::NoGradGuard no_grad;
-  at::Tensor h = hessian.to(at::kDouble);
-  const double mean = h.diagonal().mean().item<double>();
-  h.diagonal().add_(std::max(step.damping, 1e-6) * std::max(mean, 1e-30));
-  const at::Tensor factor = at::linalg_cholesky(h);
+  const at::Tensor plain = hessian.to(at::kDouble);
+  const double mean = std::max(plain.diagonal().mean().item<double>(), 1e-30);
+  at::Tensor h, factor;
+  // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.
+  for (double damping = std::max(step.damping, 1e-6);; damping *= 10) {
+    h = plain.clone();
+    h.diagonal().add_(damping * mean);
+    at::Tensor info;
+    std::tie(factor, info) = at::linalg_cholesky_ex(h);
+    if (info.item<int>() == 0) break;
+  }
   const at::Tensor damped = h.to(at::kFloat).contiguous();
   // Rows without any curvature have no gradient either.
   const double floor = std::max(1e-6 * curvature.mean().item<double>(), 1e-300);

@@ -35,7 +35,7 @@ std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x,
       const Affine& in = inputs[static_cast<size_t>(l.map)];
       y = rotate_output(code_product(in.z, l.codes), in.beta, l.out_scale, l.output_rotation);
     } else {
-      y = at::linear(x, l.weight);
+      y = at::linear(x.to(l.weight.scalar_type()), l.weight).to(at::kFloat);
     }
     outputs.push_back(l.bias.defined() ? y + l.bias : y);
   }

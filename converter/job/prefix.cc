@@ -1,0 +1,149 @@
+#include "converter/job/prefix.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "converter/models/float/block.h"
+#include "converter/train/attention.h"
+
+namespace svq::convert {
+
+namespace {
+
+at::Tensor normalise(const at::Tensor& x, double eps) {
+  return x * (x.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
+}
+
+}  // namespace
+
+BlockStages::BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once)
+    : a_(architecture),
+      hidden_(std::move(hidden)),
+      rope_(rope_tables(architecture, 0, hidden_.size(1), at::kCPU)),
+      step_(std::max<int64_t>(1, sequences_at_once)) {}
+
+at::Tensor BlockStages::rows(const at::Tensor& of, int64_t sequence, int64_t count) const {
+  const int64_t length = hidden_.size(1);
+  return of.view({-1, of.size(-1)}).narrow(0, sequence * length, count * length);
+}
+
+at::Tensor BlockStages::input(int64_t chunk) const {
+  const int64_t first = chunk * step_, count = std::min(step_, hidden_.size(0) - first);
+  return stage_ % 2 == 0 ? normalise(rows(hidden_, first, count), a_.norm_eps) : rows(inner_, first, count);
+}
+
+void BlockStages::finish(const StudentGroup& group, const at::Tensor& q_norm, const at::Tensor& k_norm) {
+  const at::NoGradGuard no_grad;
+  const int64_t sequences = hidden_.size(0), length = hidden_.size(1), head_dim = a_.head_dim;
+  at::Tensor next;
+  for (int64_t s = 0; s < sequences; s += step_) {
+    const int64_t count = std::min(step_, sequences - s), tokens = count * length;
+    if (stage_ % 2 == 1) {  // o, down: added to the residual stream
+      rows(hidden_, s, count).add_(group.forward(rows(inner_, s, count))[0]);
+      continue;
+    }
+    at::Tensor x = normalise(rows(hidden_, s, count), a_.norm_eps);
+    if (group.norm.defined()) x = x * group.norm;
+    const auto y = group.forward(x);
+    at::Tensor out;
+    if (stage_ == 0) {
+      const auto by_heads = [&](const at::Tensor& t, const at::Tensor& norm) {
+        at::Tensor heads = t.view({count, length, -1, head_dim});
+        if (norm.defined()) heads = normalise(heads, a_.norm_eps) * norm;
+        return heads.transpose(1, 2);
+      };
+      const at::Tensor q = apply_rope(by_heads(y[0], q_norm), rope_), k = apply_rope(by_heads(y[1], k_norm), rope_);
+      out = attend(q, k, by_heads(y[2], {}), a_.sliding_window).transpose(1, 2).reshape({tokens, -1});
+    } else {
+      out = at::silu(y[0]).mul_(y[1]);
+    }
+    if (!next.defined()) next = at::empty({sequences * length, out.size(1)}, at::kFloat);
+    rows(next, s, count).copy_(out);
+  }
+  inner_ = next;
+  ++stage_;
+}
+
+StudentGroup make_student_group(const PlannedGroup& planned, const Model& model, const GroupContent& content,
+                                bool bf16) {
+  const auto take = [&](const std::string& name) {
+    const auto found = content.floats.find(name);
+    return found == content.floats.end() ? at::Tensor() : found->second;
+  };
+  StudentGroup group = make_group(content.quantized, bf16);
+  std::vector<StudentLinear> packed = std::move(group.linears);
+  group.name = planned.name;
+  group.linears.clear();
+  size_t next = 0;
+  for (const PlannedLinear& l : planned.linears) {
+    StudentLinear linear;
+    if (l.packed()) {
+      linear = packed.at(next++);
+    } else {
+      linear.name = l.name;
+      linear.bits = 16;
+      linear.rows = static_cast<int64_t>(l.rows);
+      linear.weight = read_tensor(model, l.slot, planned.layer, false).to(at::kHalf).to(at::kFloat);
+    }
+    if (l.bias) linear.bias = take(l.name + ".bias");
+    group.linears.push_back(std::move(linear));
+  }
+  const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
+  if (planned.kind == GroupKind::kAttnIn) group.norm = take(prefix + "attn_norm");
+  if (planned.kind == GroupKind::kFfnIn) group.norm = take(prefix + "ffn_norm");
+  return group;
+}
+
+StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, bool bf16) {
+  StudentGroup group;
+  group.name = planned.name;
+  for (const PlannedLinear& l : planned.linears) {
+    StudentLinear linear;
+    linear.name = l.name;
+    linear.bits = 16;
+    linear.rows = static_cast<int64_t>(l.rows);
+    linear.weight = read_tensor(model, l.slot, planned.layer, false).to(bf16 ? at::kBFloat16 : at::kFloat);
+    if (l.bias) linear.bias = read_tensor(model, *l.bias, planned.layer, true);
+    group.linears.push_back(std::move(linear));
+  }
+  if (planned.kind == GroupKind::kAttnIn) group.norm = read_tensor(model, Slot::kAttnNorm, planned.layer, true);
+  if (planned.kind == GroupKind::kFfnIn) group.norm = read_tensor(model, Slot::kFfnNorm, planned.layer, true);
+  return group;
+}
+
+Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm) {
+  const at::NoGradGuard no_grad;
+  const auto weighted = [&](const at::Tensor& x) { return norm.defined() ? x * norm : x; };
+  Moments m;
+  int64_t tokens = 0;
+  for (int64_t i = 0; i < quantized.chunks(); ++i) {
+    const at::Tensor x = weighted(quantized.input(i));
+    if (!m.quantized.defined()) {
+      m.quantized = at::zeros({x.size(1), x.size(1)}, at::kFloat);
+      m.cross = at::zeros_like(m.quantized);
+    }
+    m.quantized.addmm_(x.t(), x);
+    m.cross.addmm_(weighted(source.input(i)).t(), x);
+    tokens += x.size(0);
+  }
+  m.quantized.div_(static_cast<double>(tokens));
+  m.cross.div_(static_cast<double>(tokens));
+  return m;
+}
+
+at::Tensor correction(const Moments& moments, double damping) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor plain = moments.quantized.to(at::kDouble);
+  const double mean = std::max(plain.diagonal().mean().item<double>(), 1e-30);
+  // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.
+  for (damping = std::max(damping, 1e-6);; damping *= 10) {
+    at::Tensor h = plain.clone(), c = moments.cross.to(at::kDouble);
+    h.diagonal().add_(damping * mean);
+    c.diagonal().add_(damping * mean);
+    const auto [factor, info] = at::linalg_cholesky_ex(h);
+    if (info.item<int>() != 0) continue;
+    return at::cholesky_solve(c.t().contiguous(), factor).t().to(at::kFloat).contiguous();
+  }
+}
+
+}  // namespace svq::convert

@@ -1,0 +1,54 @@
+// One decoder block, stage by stage: what each group of linears reads once the groups before it are given. Run twice in
+// step, with the float linears on the float model's hidden states and with quantized ones on those that the quantized
+// blocks before produce, it tells the quantizer both inputs of the same tokens.
+#pragma once
+#include <ATen/ATen.h>
+
+#include "converter/job/group_writer.h"
+#include "converter/job/plan.h"
+#include "converter/train/student.h"
+
+namespace svq::convert {
+
+class BlockStages {
+ public:
+  // hidden [S, T, hidden] f32, kept and advanced in place. sequences_at_once bounds temporary memory.
+  BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once);
+
+  // The input [tokens, K] of the stage's group (attn_in, o_in, ffn_in, down_in in order), normalised but not weighted
+  // by the norm, some sequences at a time.
+  int64_t chunks() const { return (hidden_.size(0) + step_ - 1) / step_; }
+  at::Tensor input(int64_t chunk) const;
+  // Goes on with this group's outputs. q_norm, k_norm: [head_dim] or undefined, for attn_in only.
+  void finish(const StudentGroup& group, const at::Tensor& q_norm = {}, const at::Tensor& k_norm = {});
+  int stage() const { return stage_; }  // 0 … 4
+
+ private:
+  at::Tensor rows(const at::Tensor& of, int64_t sequence, int64_t count) const;  // [count · T, K] view
+  const fb::ArchitectureT& a_;
+  at::Tensor hidden_;  // [S, T, hidden]
+  at::Tensor inner_;   // [S · T, K]: the attention's mix, or silu(gate) ⊙ up
+  RopeTables rope_;
+  int64_t step_;
+  int stage_ = 0;
+};
+
+// A planned group as its part holds it: packed linears, others from the source rounded as stored, biases, the norm
+// before it where that is stored.
+StudentGroup make_student_group(const PlannedGroup& planned, const Model& model, const GroupContent& content,
+                                bool bf16);
+
+// The float linears of a planned group as a group of the student. bf16: weights in bfloat16.
+StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, bool bf16);
+
+// Second moments of the two inputs: Ĥ = E[x̂ x̂ᵀ] and C = E[x x̂ᵀ], [K, K] f32.
+struct Moments {
+  at::Tensor quantized, cross;
+};
+Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm);
+
+// M with W M the least-squares map from x̂ to W x: (C + λ I) (Ĥ + λ I)⁻¹, λ = damping · mean diagonal of Ĥ (as the
+// asymmetric calibration of GPTAQ, Li et al. 2025). With C = Ĥ it is the identity.
+at::Tensor correction(const Moments& moments, double damping);
+
+}  // namespace svq::convert
