@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Makes a folder with the arm64 libraries that libsvqrt links, for the cross build: packages are downloaded and
-# unpacked, nothing of another architecture is installed on this machine.
+# Makes a folder with the arm64 libraries that libsvqrt, the tools and the tests link, for the cross build: packages are
+# downloaded and unpacked, nothing of another architecture is installed on this machine.
 #   tools/sysroot-aarch64.sh DIR
 set -euo pipefail
 . "$(dirname "$0")/setup.sh"
 [ $# = 1 ] || die "usage: tools/sysroot-aarch64.sh DIR"
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
-[ -f "$dir/complete" ] && exit 0
 install_packages g++-aarch64-linux-gnu qemu-user
+# Development packages; the library packages they depend on, whose names change between distributions, are looked up.
+with_library=(libpcre2-dev libsentencepiece-dev libutf8proc-dev libfmt-dev)
+headers=(libflatbuffers-dev libxxhash-dev libcli11-dev nlohmann-json3-dev libgtest-dev)
+wanted="${with_library[*]} ${headers[*]}"
+[ "$(cat "$dir/complete" 2>/dev/null)" = "$wanted" ] && exit 0
+rm -f "$dir/complete"
 
 mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial" "$dir/debs"
 touch "$dir/apt/status"
@@ -18,10 +23,10 @@ apt-get "${apt[@]}" update >/dev/null || die "no arm64 package lists"
 # sse2neon.h: its own package on newer distributions; Debian 12 ships it inside an R package.
 neon=libsse2neon-dev
 apt-cache "${apt[@]}" show $neon >/dev/null 2>&1 || neon=r-cran-randomfieldsutils
-(cd "$dir/debs" && apt-get "${apt[@]}" download libpcre2-dev libpcre2-8-0 libsentencepiece-dev libsentencepiece0 \
-  libutf8proc-dev libutf8proc2 libflatbuffers-dev libxxhash-dev libcli11-dev nlohmann-json3-dev libgtest-dev \
-  $neon >/dev/null) || die "arm64 packages could not be downloaded"
+libraries=$(apt-cache "${apt[@]}" depends "${with_library[@]}" | sed -n 's/^ *Depends: \(lib\(pcre2-8-\|sentencepiece\|utf8proc\|fmt\)[0-9].*\)/\1/p')
+(cd "$dir/debs" && apt-get "${apt[@]}" download "${with_library[@]}" "${headers[@]}" $libraries $neon >/dev/null) ||
+  die "arm64 packages could not be downloaded"
 for deb in "$dir"/debs/*.deb; do dpkg-deb -x "$deb" "$dir"; done
 rm -rf "$dir/debs" "$dir/apt"
 find "$dir" -name sse2neon.h | grep -q . || die "no sse2neon.h in package $neon"
-touch "$dir/complete"
+printf '%s\n' "$wanted" >"$dir/complete"

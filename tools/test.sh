@@ -12,13 +12,22 @@ case "${1:-}" in
 esac
 cd "$SVQ_ROOT"
 passed=0 failed=0 skipped=0
+times=()
 
-# run_ctest LABEL DIR: runs a build's tests and adds them to the totals.
+# phase LABEL: begins a phase; the time of each is told at the end.
+phase() {
+  [ -z "${phase_label:-}" ] || times+=("$(printf '%5d s  %s' $((SECONDS - phase_start)) "$phase_label")")
+  phase_label=$1 phase_start=$SECONDS
+  [ -z "$1" ] || say "$1"
+}
+
+# run_ctest LABEL DIR OPTION…: runs a build's tests, as many at once as there are processors, and adds them to the totals.
 run_ctest() {
   local label=$1 dir=$2 log
+  shift 2
   log=$dir/ctest.log
-  say "$label: tests"
-  ctest --test-dir "$dir" --output-on-failure --timeout 1200 2>&1 | tee "$log" || true
+  phase "$label: tests"
+  ctest --test-dir "$dir" --output-on-failure --timeout 1200 -j "$(nproc)" "$@" 2>&1 | tee "$log" || true
   local total bad skip
   total=$(sed -n 's/.*tests failed out of \([0-9]*\).*/\1/p' "$log" | tail -n 1)
   bad=$(sed -n 's/.*passed, \([0-9]*\) tests failed out of.*/\1/p' "$log" | tail -n 1)
@@ -27,9 +36,10 @@ run_ctest() {
   passed=$((passed + total - bad - skip)) failed=$((failed + bad)) skipped=$((skipped + skip))
 }
 
+phase "packages"
 install_packages "${SVQ_BUILD_PACKAGES[@]}" "${SVQ_TEST_PACKAGES[@]}"
 
-say "release: build"
+phase "release: build"
 # Warnings stop CI alone: a newer compiler may know more of them.
 cmake --preset release -DSVQ_WERROR=$([ -n "${CI:-}" ] && echo ON || echo OFF) -DSVQ_BUILD_TESTS=ON -DSVQ_BUILD_BENCHMARKS=ON
 cmake --build build/release
@@ -38,19 +48,19 @@ export SVQ_TEST_MODEL_GGUF
 run_ctest release build/release
 
 if [ $quick = 0 ]; then
-  say "address and undefined-behaviour sanitizers: build"
+  phase "asan: build (address and undefined-behaviour sanitizers)"
   cmake --preset asan
   cmake --build build/asan
   run_ctest asan build/asan
 
-  say "thread sanitizer: build"
+  phase "tsan: build (thread sanitizer)"
   cmake --preset tsan
   cmake --build build/tsan --target svq_runtime_test
-  say "tsan: tests"
-  if ctest --test-dir build/tsan -R svq_runtime_test --output-on-failure --timeout 1200; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  run_ctest tsan build/tsan -R '^svq_runtime_test$'
 
+  phase "aarch64: packages"
   if tools/sysroot-aarch64.sh build/sysroot-aarch64; then
-    say "aarch64 under qemu: build"
+    phase "aarch64: build (tests run under qemu)"
     cmake --preset aarch64
     cmake --build build/aarch64
     run_ctest aarch64 build/aarch64
@@ -60,5 +70,8 @@ if [ $quick = 0 ]; then
   fi
 fi
 
+phase ""
+printf '\n'
+printf '%s\n' "${times[@]}"
 printf '\n%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed = 0 ]

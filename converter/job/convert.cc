@@ -1,5 +1,7 @@
 #include "converter/job/convert.h"
 
+#include <ATen/ops/empty.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>

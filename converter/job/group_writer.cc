@@ -1,5 +1,8 @@
 #include "converter/job/group_writer.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>

@@ -156,8 +156,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
 
   what = "Running";
   app.add_option("--work", o.work,
-                 "directory for the state that an interrupted conversion goes on from; kept (default: OUTPUT.work, "
-                 "removed on success)")
+                 "where to keep what an interrupted conversion goes on from (default: OUTPUT.work, removed on success)")
       ->group(what);
   app.add_flag("--keep-work", o.keep_work, "do not remove the work directory on success")->group(what);
   app.add_option("--threads", o.threads, "default: as many as there are CPUs")->check(CLI::Range(1, 1024))->group(what);
@@ -170,6 +169,9 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_flag("--json", o.json, "report as JSON lines on stdout: plan, progress, linear, summary, error")->group(what);
   app.add_flag("--quiet", o.quiet, "print nothing but errors")->group(what);
 
+  for (CLI::Option* option : app.get_options()) {  // ranges clutter the help; a wrong value is told them
+    if (option->get_type_name().find(" in [") != std::string::npos) option->get_validator()->description("");
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -216,8 +216,16 @@ double Reporter::seconds_left(double done) const {
 }
 
 void Reporter::progress(const std::string& what, double done) {
-  if (mode_ == Mode::kQuiet || (mode_ == Mode::kText && !terminal_)) return;
+  if (mode_ == Mode::kQuiet) return;
   const auto now = std::chrono::steady_clock::now();
+  if (mode_ == Mode::kText && !terminal_) {  // a log: a word now and then in steps that take minutes
+    if (now - last_ < std::chrono::seconds(30)) return;
+    last_ = now;
+    const double left = seconds_left(done);
+    fmt::print(stderr, "{:>3.0f} %  {}{}\n", 100 * std::clamp(done / total_, 0.0, 1.0), what,
+               std::isfinite(left) ? fmt::format(", about {} left", format_seconds(left)) : " …");
+    return;
+  }
   if (now - last_ < std::chrono::milliseconds(mode_ == Mode::kJson ? 500 : 100)) return;
   last_ = now;
   draw(what, done);
@@ -259,10 +267,8 @@ void Reporter::linear(const LinearResult& r) {
 void Reporter::group_done(const std::string& group, double mean_error, double seconds, double done) {
   done_ = done;
   if (mode_ == Mode::kQuiet) return;
-  if (mode_ == Mode::kJson || terminal_) {
-    last_ = std::chrono::steady_clock::now();
-    draw(group, done);
-  }
+  last_ = std::chrono::steady_clock::now();
+  if (mode_ == Mode::kJson || terminal_) draw(group, done);
   const double left = seconds_left(done);
   if (mode_ == Mode::kText && !time_told_ && std::isfinite(left)) {
     time_told_ = true;
@@ -344,7 +350,7 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
     fmt::print("fine-tuned on {} tokens in {}\n", t.tokens, format_seconds(t.seconds));
   }
   fmt::print(
-      "\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, {}{}\n", options_.output.string(),
+      "\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, in {}{}\n", options_.output.string(),
       format_bytes(s.file_bytes), s.file_bytes, s.bits_per_weight, format_seconds(s.seconds),
       s.total_seconds > s.seconds + 1 ? fmt::format(" ({} with earlier runs)", format_seconds(s.total_seconds)) : "");
   std::fflush(stdout);

@@ -46,7 +46,8 @@ bool is_own_file(const fs::path& path) {
 }
 
 bool holds_state(const fs::path& directory) {
-  for (const auto& entry : fs::directory_iterator(directory)) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
     if (entry.path().extension() == ".part" || entry.path().extension() == ".state") return true;
   }
   return false;
@@ -74,7 +75,7 @@ int lock_directory(const fs::path& directory) {
 WorkDirectory::WorkDirectory(fs::path path, const nlohmann::ordered_json& fingerprint, bool restart)
     : path_(std::move(path)) {
   std::error_code error;
-  fs::create_directories(path_, error);
+  created_ = fs::create_directories(path_, error);
   if (!fs::is_directory(path_)) {
     throw Error(path_.string() +
                 ": cannot be used as work directory: " + (error ? error.message() : "it is not a directory"));
@@ -129,6 +130,7 @@ WorkDirectory::WorkDirectory(fs::path path, const nlohmann::ordered_json& finger
 }
 
 WorkDirectory::~WorkDirectory() {
+  if (created_ && !holds_state(path_)) remove_all();  // a run that got nowhere leaves no trace
   if (lock_ >= 0) close(lock_);
 }
 

@@ -40,7 +40,7 @@ class WorkDirectory {
  private:
   std::filesystem::path path_;
   uint64_t fingerprint_ = 0;
-  bool resumed_ = false;
+  bool resumed_ = false, created_ = false;
   int lock_ = -1;
 };
 

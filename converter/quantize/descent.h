@@ -1,6 +1,6 @@
 // Coordinate descent on the weighted error tr((w − c) H (w − c)ᵀ) over integer codes, one column at a time.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 

@@ -5,7 +5,7 @@
 // target t is quantized onto any invertible A by quantizing A⁻¹ (t − B) onto plain integers under H': LDLQ, descent and
 // rounding know integers only, and sequential feedback inside a group is Babai's nearest plane in the metric of H.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <string>

@@ -2,7 +2,7 @@
 // Hadamard matrix in Sylvester order along every run of `block` values, then (Mixed) the orthonormal DCT-II across
 // runs.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 

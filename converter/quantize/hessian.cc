@@ -1,5 +1,10 @@
 #include "converter/quantize/hessian.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linalg_cholesky_ex.h>
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 #include <tuple>
 
@@ -45,6 +50,8 @@ at::Tensor transform_hessian(const at::Tensor& hessian, const at::Tensor& scale,
 }
 
 HessianFactor factor_hessian(at::Tensor& hessian, double damping, const std::string& name) {
+  const int64_t columns = hessian.size(0);
+  hessian = hessian.contiguous();
   at::Tensor diagonal = hessian.diagonal();
   double mean = diagonal.mean().item<double>();
   if (!(mean > 0.0)) {  // no activation reached this input: every direction counts the same
@@ -55,15 +62,27 @@ HessianFactor factor_hessian(at::Tensor& hessian, double damping, const std::str
   for (double wanted = damping; wanted <= 1.0; wanted = std::max(10.0 * wanted, 1e-4)) {
     diagonal.add_((wanted - added) * mean);
     added = wanted;
-    // A Cholesky factor of H with its order reversed is, reversed back, H = U Uᵀ with U upper triangular.
+    // A Cholesky factor of H with its order reversed is, reversed back, H = U Uᵀ with U upper triangular. Reversed in
+    // place, and read reversed: at K = 8960 every copy would take 642 MB.
+    const auto reverse = [&] {
+      std::reverse(hessian.data_ptr<double>(), hessian.data_ptr<double>() + hessian.numel());
+    };
     at::Tensor lower, info;
-    std::tie(lower, info) = at::linalg_cholesky_ex(hessian.flip({0, 1}));
+    reverse();
+    std::tie(lower, info) = at::linalg_cholesky_ex(hessian);
+    reverse();
     if (info.item<int>() != 0) continue;
-    const at::Tensor upper_t = lower.flip({0, 1}).t();  // Uᵀ
-    const at::Tensor root = upper_t.diagonal();
     HessianFactor factor;
-    factor.diagonal = (root * root).to(at::kFloat);
-    factor.feedback = upper_t.div(root.unsqueeze(1)).to(at::kFloat).contiguous();
+    factor.diagonal = lower.diagonal().square().flip({0}).to(at::kFloat);
+    factor.feedback = at::zeros({columns, columns}, at::kFloat);
+    at::parallel_for(0, columns, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {  // row i of Uᵀ, over its diagonal element
+        const double* column = lower.data_ptr<double>() + (columns - 1 - i) * lower.stride(1);
+        const auto value = [&](int64_t j) { return column[(columns - 1 - j) * lower.stride(0)]; };
+        float* out = factor.feedback.data_ptr<float>() + i * columns;
+        for (int64_t j = 0; j <= i; ++j) out[j] = static_cast<float>(value(j) / value(i));
+      }
+    });
     if (!factor.feedback.sum().isfinite().item<bool>()) continue;
     factor.damping = added;
     return factor;

@@ -1,6 +1,6 @@
 // The Hessian of a linear's output error, H = E[x xᵀ] of its input: accumulation, rotation, damping, factorisation.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <string>

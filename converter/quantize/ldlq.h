@@ -1,7 +1,7 @@
 // LDLQ: quantize column after column, feeding the error of the earlier ones into the later ones (QuIP, arXiv
 // 2307.13304; the same as GPTQ). Blocks of 128 columns between matrix products.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include "converter/quantize/hessian.h"
 

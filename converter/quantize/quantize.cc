@@ -1,5 +1,12 @@
 #include "converter/quantize/quantize.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/where.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>

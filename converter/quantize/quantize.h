@@ -2,7 +2,7 @@
 // method: rotate by randomised Hadamard, LDLQ onto the affine integer lattice, coordinate descent, least-squares
 // scales).
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <functional>

@@ -1,6 +1,6 @@
 // Scales: the step of the grid, and the magnitude of every output.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include "converter/quantize/hessian.h"
 #include "converter/quantize/quantize.h"

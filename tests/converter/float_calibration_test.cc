@@ -1,5 +1,8 @@
 // Sampling with a KV cache, and calibration sequences from files and from the model.
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>

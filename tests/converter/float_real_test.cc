@@ -1,6 +1,7 @@
 // The float forward pass on a real model, where one is given: SVQ_TEST_MODEL_GGUF names the Q4_1 GGUF of
 // SmolLM2-135M-Instruct, SVQ_TEST_DATA a folder with wikitext-test.txt (raw WikiText-2 test).
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/log_softmax.h>
 #include <flatbuffers/flatbuffers.h>
 #include <gtest/gtest.h>
 

@@ -95,6 +95,7 @@ TEST_F(Program, AFailureBeforeAnyWorkDoesNotRefuseTheNextRun) {
   const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--calibration", "short.txt"}));
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("short.txt"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(path("t.svq.work")));
   EXPECT_EQ(run(quick({"tiny.gguf", "-o", "t.svq", "--quiet"})).status, 0);
 }
 

@@ -1,4 +1,7 @@
 // quantize_group as a whole: what is stored, how well it stands for the weights, and what it refuses.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,6 +1,11 @@
 // Plain, slow counterparts of what converter/quantize computes, in f64 and straight from the definitions.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
 
 #include <bit>
 #include <cmath>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <limits>
@@ -20,6 +21,16 @@ int rounds(int base) {
   const char* effort = std::getenv("SVQ_TEST_EFFORT");
   return base * std::clamp(effort == nullptr ? 1 : std::atoi(effort), 1, 10000);
 }
+
+// What was tried, told at the end.
+class Count : public testing::Environment {
+ public:
+  static inline int ran = 0, refused = 0;
+  void TearDown() override {
+    std::printf("%d damaged or lying files: %d refused, %d ran\n", ran + refused, refused, ran);
+  }
+};
+const auto* const kCount = testing::AddGlobalTestEnvironment(new Count);
 
 struct Outcome {
   bool ran = false;
@@ -52,6 +63,7 @@ Outcome attempt(std::span<const uint8_t> bytes) {
         }
       },
       &out.message);
+  ++(out.ran ? Count::ran : Count::refused);
   if (out.status != SVQ_OK) {
     EXPECT_EQ(out.message.find("hostile.svq: "), out.ran ? std::string::npos : 0u) << out.message;
     EXPECT_EQ(out.message.find('\n'), std::string::npos) << out.message;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <functional>
 #include <random>
 
@@ -121,6 +122,7 @@ TEST(HostileTables, RandomFlips) {
     });
     EXPECT_TRUE(error.empty() || error.find("tokenizer") != std::string::npos) << error;
   }
+  std::printf("6000 damaged tables: %d pass the verifier, %d of them load\n", verified, loaded);
   EXPECT_GT(verified, 1000);
   EXPECT_GT(loaded, 100);
 }
@@ -191,8 +193,9 @@ TEST(HostileSentencePiece, TruncationsAndFlips) {
   model.pieces.push_back({"<u>", 0, Proto::kUserDefined});
   const std::string clean = model.serialize();
   std::mt19937 rng(2);
-  int loaded = 0;
+  int loaded = 0, tried = 0;
   const auto attempt = [&](const std::string& bytes) {
+    ++tried;
     const std::string error = error_of([&] {
       const Loaded l = load(sentencepiece_with(bytes), 300);
       use(*l.tokenizer);
@@ -215,6 +218,7 @@ TEST(HostileSentencePiece, TruncationsAndFlips) {
     for (char& c : bytes) c = static_cast<char>(rng());
     attempt(bytes);
   }
+  std::printf("%d damaged SentencePiece models: %d load\n", tried, loaded);
   EXPECT_GT(loaded, 100);
 }
 

@@ -6,6 +6,8 @@ if(NOT TARGET svq_torch)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
   add_library(svq_torch INTERFACE IMPORTED GLOBAL)
   target_link_libraries(svq_torch INTERFACE OpenMP::OpenMP_CXX)
+  # Headers by operator (ATen/ops/mm.h) instead of ATen/ATen.h: a third of the compile time.
+  target_compile_definitions(svq_torch INTERFACE AT_PER_OPERATOR_HEADERS)
 
   find_package(Torch CONFIG QUIET NO_CMAKE_SYSTEM_PATH NO_SYSTEM_ENVIRONMENT_PATH NO_CMAKE_PACKAGE_REGISTRY)
   if(Torch_FOUND)

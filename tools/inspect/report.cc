@@ -107,6 +107,7 @@ std::string section(const Json& object, const std::string& indent) {
       facts.add({indent + label(key), value_text(key, value)});
       ++n;
     } else if (value.is_object()) {
+      if (value.empty()) continue;
       rest += "\n" + indent + label(key) + "\n" + section(value, indent + "  ");
     } else if (value[0].is_object()) {
       rest += "\n" + indent + label(key) + "\n" + array_table(value, indent + "  ");

@@ -25,7 +25,9 @@ struct Options {
 
 void add_options(CLI::App& app, Options& o) {
   app.add_option("FILE", o.model, "The model (.svq)")->required()->type_name("");
-  app.add_option("-p,--prompt", o.prompt, "Answer this and leave; without it, chat")->type_name("TEXT");
+  app.add_option("-p,--prompt", o.prompt, "Answer this and leave; without it, chat")
+      ->type_name("TEXT")
+      ->check(CLI::Validator([](std::string& text) { return text.empty() ? "is empty, expected text" : ""; }, ""));
   app.add_option("-n,--tokens", o.max_tokens, "Most tokens of an answer (default: as many as fit)")
       ->type_name("N")
       ->check(integer_between(1, 1 << 30));

@@ -11,8 +11,7 @@ namespace svq::convert {
 //   OPENBLAS_CORETYPE  by the CPU's own flags: an OpenBLAS older than the CPU takes plain SSE kernels (a fifth of the
 //                      speed with 0.3.21 on an Emerald Rapids).
 //   OMP_WAIT_POLICY    passive: threads that spin at the end of every loop are ten times slower than sleeping ones as
-//   soon
-//                      as anything else runs on the machine.
+//                      soon as anything else runs on the machine.
 void choose_blas_kernels(char** argv);
 
 // Blocks of a gigabyte come and go with every layer: let malloc keep them instead of mapping and clearing each one
