@@ -31,6 +31,7 @@ class Sampler {
 
   SamplerSettings settings;
   void seed(uint64_t seed) { state_ = seed; }
+  uint64_t state() const { return state_; }  // seed(state()) goes on with the same numbers
 
   // logits (vocab); history: the tokens so far. Allocates nothing. Throws Error (INTERNAL) if a logit is NaN or
   // infinite, or all are -infinity; -infinity excludes a token.

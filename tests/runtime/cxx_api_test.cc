@@ -59,6 +59,20 @@ TEST(CxxApi, TextEvaluationAndGeneration) {
   EXPECT_THROW(session.eval({1}), svq::Error);
 }
 
+TEST(CxxApi, SessionsForkSaveAndRestore) {
+  const svq::Model model = tiny_model();
+  svq::Session a(model);
+  a.eval({1, 2, 3});
+  svq::Session b = a.fork();
+  EXPECT_EQ(b.position(), 3u);
+  b.eval({4});
+  a.restore(b.save());
+  EXPECT_EQ(a.position(), 4u);
+  EXPECT_EQ(std::vector<float>(a.logits(), a.logits() + 272), std::vector<float>(b.logits(), b.logits() + 272));
+  a.set_limit(SVQ_LIMIT_DEADLINE_US, 1);
+  EXPECT_EQ(a.generate(std::vector<svq_token>(50, 6), 3).stop, 5);
+}
+
 TEST(CxxApi, EstimateMatchesTheSession) {
   svq_size_estimate size;
   svq::check(svq_estimate_size(tiny().c_str(), nullptr, &size));

@@ -56,9 +56,11 @@ struct Message {
 };
 
 struct ModelOptions {
-  bool verify = false;            // SVQ_MODEL_VERIFY
-  std::int64_t memory_limit = 0;  // SVQ_MODEL_MEMORY_LIMIT
-  bool prefault = false;          // SVQ_MODEL_PREFAULT
+  bool verify = false;             // SVQ_MODEL_VERIFY
+  std::int64_t memory_limit = 0;   // SVQ_MODEL_MEMORY_LIMIT
+  bool prefault = false;           // SVQ_MODEL_PREFAULT
+  std::int64_t memory_budget = 0;  // SVQ_MODEL_MEMORY_BUDGET
+  bool lock = false;               // SVQ_MODEL_LOCK
 };
 
 struct SessionOptions {
@@ -69,6 +71,10 @@ struct SessionOptions {
   std::int64_t activations = 8;  // SVQ_SESSION_ACTIVATIONS
   bool pin_threads = false;      // SVQ_SESSION_PIN_THREADS
   std::uint64_t affinity = 0;    // SVQ_SESSION_AFFINITY
+  bool shift = false;            // SVQ_SESSION_SHIFT
+  std::int64_t keep = 0;         // SVQ_SESSION_KEEP
+  std::int64_t priority = 0;     // SVQ_SESSION_PRIORITY
+  bool lock = false;             // SVQ_SESSION_LOCK
 };
 
 class Model {
@@ -78,6 +84,8 @@ class Model {
     check(svq_model_params_set(params.get(), SVQ_MODEL_VERIFY, options.verify));
     check(svq_model_params_set(params.get(), SVQ_MODEL_MEMORY_LIMIT, options.memory_limit));
     check(svq_model_params_set(params.get(), SVQ_MODEL_PREFAULT, options.prefault));
+    check(svq_model_params_set(params.get(), SVQ_MODEL_MEMORY_BUDGET, options.memory_budget));
+    check(svq_model_params_set(params.get(), SVQ_MODEL_LOCK, options.lock));
     svq_model* model = nullptr;
     check(svq_model_load(path.c_str(), params.get(), &model));
     handle_.reset(model);
@@ -146,24 +154,31 @@ class Session {
  public:
   // Keeps what it needs of the model: the Model may go first.
   explicit Session(const Model& model, const SessionOptions& options = {}) {
-    const detail::Handle<svq_session_params, svq_session_params_free> params(svq_session_params_create());
-    const auto set = [&](svq_session_parameter parameter, std::int64_t value) {
-      check(svq_session_params_set(params.get(), parameter, value));
-    };
-    set(SVQ_SESSION_CONTEXT, options.context);
-    set(SVQ_SESSION_THREADS, options.threads);
-    set(SVQ_SESSION_KV_BITS, options.kv_bits);
-    set(SVQ_SESSION_CHUNK, options.chunk);
-    set(SVQ_SESSION_ACTIVATIONS, options.activations);
-    set(SVQ_SESSION_PIN_THREADS, options.pin_threads);
-    set(SVQ_SESSION_AFFINITY, static_cast<std::int64_t>(options.affinity));
     svq_session* session = nullptr;
-    check(svq_session_create(model.get(), params.get(), &session));
+    check(svq_session_create(model.get(), parameters(options).get(), &session));
     handle_.reset(session);
     vocab_ = model.info().vocab;
   }
 
   svq_session* get() const { return handle_.get(); }
+  // A session with the same context, whose pages are shared until one of the two writes to them.
+  Session fork(const SessionOptions& options = {}) {
+    svq_session* session = nullptr;
+    check(svq_session_fork(get(), parameters(options).get(), &session));
+    return Session(session, vocab_);
+  }
+  std::vector<unsigned char> save() const {
+    return detail::filled<std::vector<unsigned char>>(
+        [&](unsigned char* data, std::size_t* n) { return svq_session_save(get(), data, n); });
+  }
+  void restore(const std::vector<unsigned char>& state) {
+    check(svq_session_restore(get(), state.data(), state.size()));
+  }
+  void save_file(const std::string& path) const { check(svq_session_save_file(get(), path.c_str())); }
+  void restore_file(const std::string& path) { check(svq_session_restore_file(get(), path.c_str())); }
+  void set_limit(svq_limit_parameter parameter, std::int64_t value) {
+    check(svq_session_set_limit(get(), parameter, value));
+  }
   void eval(const std::vector<svq_token>& tokens) { check(svq_session_eval(get(), tokens.data(), tokens.size())); }
   std::vector<float> eval_logits(const std::vector<svq_token>& tokens) {  // [tokens, vocab]
     std::vector<float> logits(tokens.size() * vocab_);
@@ -199,6 +214,26 @@ class Session {
   }
 
  private:
+  using Parameters = detail::Handle<svq_session_params, svq_session_params_free>;
+  Session(svq_session* session, std::size_t vocab) : handle_(session), vocab_(vocab) {}
+  static Parameters parameters(const SessionOptions& options) {
+    Parameters params(svq_session_params_create());
+    const auto set = [&](svq_session_parameter parameter, std::int64_t value) {
+      check(svq_session_params_set(params.get(), parameter, value));
+    };
+    set(SVQ_SESSION_CONTEXT, options.context);
+    set(SVQ_SESSION_THREADS, options.threads);
+    set(SVQ_SESSION_KV_BITS, options.kv_bits);
+    set(SVQ_SESSION_CHUNK, options.chunk);
+    set(SVQ_SESSION_ACTIVATIONS, options.activations);
+    set(SVQ_SESSION_PIN_THREADS, options.pin_threads);
+    set(SVQ_SESSION_AFFINITY, static_cast<std::int64_t>(options.affinity));
+    set(SVQ_SESSION_SHIFT, options.shift);
+    set(SVQ_SESSION_KEEP, options.keep);
+    set(SVQ_SESSION_PRIORITY, options.priority);
+    set(SVQ_SESSION_LOCK, options.lock);
+    return params;
+  }
   detail::Handle<svq_session, svq_session_free> handle_;
   std::size_t vocab_ = 0;
 };
