@@ -66,6 +66,8 @@ const char* svq_status_name(svq_status status) {
       return "SVQ_ERROR_DEADLINE";
     case SVQ_ERROR_MISMATCH:
       return "SVQ_ERROR_MISMATCH";
+    case SVQ_ERROR_GRAMMAR:
+      return "SVQ_ERROR_GRAMMAR";
   }
   return "SVQ_ERROR_UNKNOWN";
 }

@@ -37,6 +37,19 @@ void generate(Session& session, std::span<const int32_t> prompt, size_t max_toke
     start = Clock::now();
     session.stream().reset();
 
+    Matcher* const matcher = session.matcher();
+    const auto room = [&] {  // tokens that may still be drawn
+      const uint64_t left = max_tokens - result.n_generated;
+      return session.shifts() ? left : std::min<uint64_t>(left, session.context() - session.position());
+    };
+    if (matcher != nullptr) {
+      matcher->reset();
+      if (max_tokens != 0 && uint64_t{matcher->least()} + 1 > room()) {
+        fail(SVQ_ERROR_CONTEXT_FULL, "the grammar's shortest text takes ", matcher->least(),
+             " bytes and an end: more than the ", room(), " tokens there is room for");
+      }
+    }
+
     result.stop = kMaxTokens;
     uint64_t token_us = 0;  // that the last one took: no token is begun that would not be finished in time
     while (result.n_generated < max_tokens) {
@@ -49,7 +62,11 @@ void generate(Session& session, std::span<const int32_t> prompt, size_t max_toke
         break;
       }
       const uint64_t token_start = pace.now();
-      const int32_t token = session.sample();
+      if (matcher != nullptr && matcher->finished() && (tokenizer == nullptr || tokenizer->ends().empty())) {
+        result.stop = kEndToken;  // a vocabulary without an end token
+        break;
+      }
+      const int32_t token = session.sample(matcher == nullptr ? UINT64_MAX : room());
       const bool end = tokenizer != nullptr && tokenizer->is_end(token);
       bool stop = false;
       if (!end) {

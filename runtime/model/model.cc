@@ -76,6 +76,12 @@ const Tokenizer& Model::require_tokenizer() const {
   return *tokenizer_;
 }
 
+std::shared_ptr<const TokenTrie> Model::token_trie() const {
+  const Tokenizer& tokenizer = require_tokenizer();
+  std::call_once(trie_once_, [&] { trie_ = std::make_shared<const TokenTrie>(tokenizer); });
+  return trie_;
+}
+
 uint64_t model_heap_bytes(const fb::Model& metadata, const Weights& weights) {
   uint64_t bytes = sizeof(Model) + weights.heap_bytes();
   if (const fb::Tokenizer* t = metadata.tokenizer(); t != nullptr) {

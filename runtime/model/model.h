@@ -3,11 +3,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
 #include "kernels-neon/kernels.h"
 #include "runtime/file/model_file.h"
+#include "runtime/grammar/token_trie.h"
 #include "runtime/model/weights.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -47,6 +49,7 @@ class Model {
   const kernels::Table& kernels() const { return kernels_; }
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the file has none
   const Tokenizer& require_tokenizer() const;                      // throws Error (NO_TOKENIZER)
+  std::shared_ptr<const TokenTrie> token_trie() const;             // made by the first call; likewise
 
  private:
   ModelFile file_;
@@ -54,6 +57,8 @@ class Model {
   Weights weights_;
   WeightSizes sizes_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  mutable std::once_flag trie_once_;
+  mutable std::shared_ptr<const TokenTrie> trie_;
   const uint64_t memory_budget_;
   mutable std::atomic<uint64_t> reserved_{0};  // bytes of all sessions
 };

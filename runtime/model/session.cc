@@ -209,9 +209,34 @@ void Session::eval(std::span<const int32_t> tokens, float* all_logits) {
   }
 }
 
-int32_t Session::sample() {
+int32_t Session::sample(uint64_t room) {
   if (!has_logits_) fail(SVQ_ERROR_STATE, "there are no logits to draw from: evaluate a token first");
-  return parts_->sampler.sample(parts_->logits, {parts_->history, position_});
+  const std::span<const int32_t> history{parts_->history, position_};
+  if (matcher_ == nullptr) return parts_->sampler.sample(parts_->logits, history);
+
+  const auto draw = [&](const uint64_t* mask) {
+    if (std::all_of(mask, mask + matcher_->grammar().words(), [](uint64_t w) { return w == 0; })) {
+      fail(SVQ_ERROR_GRAMMAR, matcher_->complete() ? "the grammar's text is complete"
+                                                   : "no token of the vocabulary can follow in the grammar");
+    }
+    return parts_->sampler.sample(parts_->logits, history, mask);
+  };
+  int32_t token = draw(matcher_->mask());
+  if (room != UINT64_MAX && uint64_t{matcher_->least_after(token)} + 2 > room && !model_->tokenizer()->is_end(token)) {
+    token = draw(matcher_->closing_mask());
+  }
+  if (!matcher_->accept(token)) fail(SVQ_ERROR_INTERNAL, "the grammar admits token ", token, " and refuses it");
+  return token;
+}
+
+void Session::set_grammar(std::shared_ptr<const Grammar> grammar) {
+  if (grammar == nullptr) {
+    matcher_.reset();
+  } else if (matcher_ != nullptr && &matcher_->grammar() == grammar.get()) {
+    matcher_->reset();
+  } else {
+    matcher_ = std::make_unique<Matcher>(std::move(grammar));
+  }
 }
 
 void Session::truncate(uint64_t position) {

@@ -7,6 +7,7 @@
 
 #include "runtime/base/arena.h"
 #include "runtime/base/shared_pages.h"
+#include "runtime/grammar/matcher.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/cpu_backend.h"
 #include "runtime/model/forward.h"
@@ -46,7 +47,12 @@ class Session {
   // out of range) and CONTEXT_FULL before anything is evaluated, CANCELLED and DEADLINE with whole chunks done.
   void eval(std::span<const int32_t> tokens, float* all_logits);
   const float* logits() const { return has_logits_ ? parts_->logits : nullptr; }  // (vocab)
-  int32_t sample();
+  // Draws a token; under a grammar one that may follow, and reads it there. room: tokens that may still be drawn, an
+  // ending one included: what is drawn leaves enough of them to bring the grammar's text to its end.
+  int32_t sample(uint64_t room = UINT64_MAX);
+  // From the grammar's beginning; null: none.
+  void set_grammar(std::shared_ptr<const Grammar> grammar);
+  Matcher* matcher() { return matcher_.get(); }
 
   uint32_t position() const { return position_; }
   uint32_t context() const { return options_.context; }
@@ -102,6 +108,7 @@ class Session {
   Arena arena_, cache_arena_;
   std::optional<Parts> parts_;
   Utf8Stream stream_;
+  std::unique_ptr<Matcher> matcher_;
   Pace pace_;
   uint32_t position_ = 0;
   bool has_logits_ = false;

@@ -4,7 +4,8 @@
  *   svq_model    one loaded file; immutable, may be used by any number of threads and sessions at once.
  *   svq_session  one conversation: KV cache, scratch memory, sampler state, worker threads. One thread at a time may
  *                use a session; only svq_session_cancel may be called from any thread at any time.
- * A session keeps its model alive: the handles may be freed in any order. Every *_free accepts NULL.
+ *   svq_grammar  what a generation may be; immutable, made for one model.
+ * Sessions and grammars keep their model alive: the handles may be freed in any order. Every *_free accepts NULL.
  * Functions that can fail return svq_status; svq_last_error() then holds one sentence naming file, field and what was
  * expected. No exception crosses this interface. After svq_session_create nothing is allocated by prefill, decode and
  * sampling, no file is touched and no lock is taken. Strings are UTF-8 and NUL-terminated unless a length is given.
@@ -61,7 +62,8 @@ typedef enum svq_status {
   SVQ_ERROR_NO_TOKENIZER = 12,      /* the file holds no tokenizer or no chat format */
   SVQ_ERROR_INTERNAL = 13,
   SVQ_ERROR_DEADLINE = 14,          /* SVQ_LIMIT_DEADLINE_US passed */
-  SVQ_ERROR_MISMATCH = 15           /* a saved session belongs to another model, or to another kind of KV cache */
+  SVQ_ERROR_MISMATCH = 15,          /* a saved session belongs to another model, or to another kind of KV cache */
+  SVQ_ERROR_GRAMMAR = 16            /* a grammar, JSON Schema or list of tools that is wrong or not supported */
 } svq_status;
 
 SVQ_API const char* svq_status_name(svq_status status);   /* "SVQ_ERROR_IO"; never NULL */
@@ -157,7 +159,7 @@ SVQ_API svq_status svq_detokenize(const svq_model* model, const svq_token* token
 SVQ_API int svq_token_is_end(const svq_model* model, svq_token token);
 
 typedef struct svq_message {
-  const char* role;      /* "system", "user", "assistant" */
+  const char* role;      /* "system", "user", "assistant", or "tool": what a tool call gave, as JSON */
   const char* content;
 } svq_message;
 /* Messages in the model's chat format; open_answer appends the start of the assistant's turn. Tokenize the result with
@@ -168,6 +170,13 @@ SVQ_API svq_status svq_chat_format(const svq_model* model, const svq_message* me
 /* The same as tokens, with the text of the messages never read as special tokens: what an application should use. */
 SVQ_API svq_status svq_chat_tokenize(const svq_model* model, const svq_message* messages, size_t n_messages, int continued,
                                      int open_answer, svq_token* tokens, size_t* n);
+/* The same, and tells the model which tools it may call. tools: a JSON array of {"name", "description", "parameters": JSON
+ * Schema}, also each as {"type": "function", "function": {…}}. Chat formats chatml, llama3 and mistral. */
+SVQ_API svq_status svq_chat_tokenize_tools(const svq_model* model, const svq_message* messages, size_t n_messages,
+                                           const char* tools, int continued, int open_answer, svq_token* tokens, size_t* n);
+/* The calls in an answer as a JSON array [{"name": …, "arguments": {…}}, …], "[]" if there are none; SVQ_ERROR_GRAMMAR if one
+ * is not well-formed (not with SVQ_GRAMMAR_TOOLS). The caller frees it with svq_string_free. */
+SVQ_API svq_status svq_tool_calls(const svq_model* model, const char* answer, size_t bytes, char** out_json);
 
 /* ------------------------------------------------------------------ session */
 
@@ -261,6 +270,29 @@ typedef enum svq_sampler_parameter {
 SVQ_API svq_status svq_session_set_sampler(svq_session* session, svq_sampler_parameter parameter, double value);
 /* Draws the next token from the current logits. The token is not evaluated. */
 SVQ_API svq_status svq_session_sample(svq_session* session, svq_token* out);
+
+/* Structured output. A grammar says what a generation may be; every token that could not lead to it is excluded before
+ * sampling. It belongs to one model and may be used by any number of its sessions, and be freed while they use it. */
+typedef struct svq_grammar svq_grammar;
+typedef enum svq_grammar_kind {
+  SVQ_GRAMMAR_GBNF = 1,          /* rules as llama.cpp writes them: root ::= "yes" | "no" */
+  SVQ_GRAMMAR_JSON_SCHEMA = 2,   /* a JSON Schema. What cannot be enforced is refused with a sentence that names it: see
+                                    runtime/docs/structured-output.md. Objects come with their properties in the schema's
+                                    order; strings, numbers and white space are bounded so that every JSON reader takes them */
+  SVQ_GRAMMAR_TOOLS = 3,         /* a JSON array of tools (svq_chat_tokenize_tools): one call or several, as the model's
+                                    chat format writes them, with arguments that satisfy the tool's schema */
+  SVQ_GRAMMAR_TOOLS_OR_TEXT = 4  /* the same, or an answer in words */
+} svq_grammar_kind;
+/* Takes from milliseconds to seconds: the tokens that each state of the grammar admits are worked out here, not later. */
+SVQ_API svq_status svq_grammar_create(svq_model* model, svq_grammar_kind kind, const char* text, size_t text_bytes,
+                                      svq_grammar** out);
+SVQ_API void svq_grammar_free(svq_grammar* grammar);
+SVQ_API uint64_t svq_grammar_memory(const svq_grammar* grammar);   /* heap bytes */
+/* Holds for svq_session_sample (which takes it that the token drawn is used) and svq_session_generate (which starts from
+ * the grammar's beginning at every call, and leaves itself enough of max_tokens and of the context to bring the text to its
+ * end: unless a deadline, a cancel or the callback ends it, what comes out is whole). NULL: none. Not for the steady state:
+ * it allocates. */
+SVQ_API svq_status svq_session_set_grammar(svq_session* session, const svq_grammar* grammar);
 
 /* Called after each token with the text it completes (whole UTF-8 characters; may be empty). Return 0 to go on,
  * anything else to stop. The text is valid during the call only. */

@@ -139,6 +139,20 @@ class Model {
       return svq_chat_tokenize(get(), list.data(), list.size(), continued, open_answer, tokens, n);
     });
   }
+  // tools: JSON, as svq_chat_tokenize_tools takes it.
+  std::vector<svq_token> chat_tokenize_tools(const std::vector<Message>& messages, const std::string& tools,
+                                             bool continued = false, bool open_answer = true) const {
+    const auto list = pointers(messages);
+    return detail::filled<std::vector<svq_token>>([&](svq_token* tokens, std::size_t* n) {
+      return svq_chat_tokenize_tools(get(), list.data(), list.size(), tools.c_str(), continued, open_answer, tokens, n);
+    });
+  }
+  std::string tool_calls(std::string_view answer) const {  // JSON
+    char* json = nullptr;
+    check(svq_tool_calls(get(), answer.data(), answer.size(), &json));
+    const detail::Handle<char, svq_string_free> owner(json);
+    return json;
+  }
 
  private:
   explicit Model(svq_model* model) : handle_(model) {}
@@ -148,6 +162,21 @@ class Model {
     return out;
   }
   detail::Handle<svq_model, svq_model_free> handle_;
+};
+
+// What a generation may be: GBNF, a JSON Schema, or calls of tools.
+class Grammar {
+ public:
+  Grammar(const Model& model, svq_grammar_kind kind, std::string_view text) {
+    svq_grammar* grammar = nullptr;
+    check(svq_grammar_create(model.get(), kind, text.data(), text.size(), &grammar));
+    handle_.reset(grammar);
+  }
+  svq_grammar* get() const { return handle_.get(); }
+  std::uint64_t memory() const { return svq_grammar_memory(get()); }
+
+ private:
+  detail::Handle<svq_grammar, svq_grammar_free> handle_;
 };
 
 class Session {
@@ -179,6 +208,8 @@ class Session {
   void set_limit(svq_limit_parameter parameter, std::int64_t value) {
     check(svq_session_set_limit(get(), parameter, value));
   }
+  void set_grammar(const Grammar& grammar) { check(svq_session_set_grammar(get(), grammar.get())); }
+  void clear_grammar() { check(svq_session_set_grammar(get(), nullptr)); }
   void eval(const std::vector<svq_token>& tokens) { check(svq_session_eval(get(), tokens.data(), tokens.size())); }
   std::vector<float> eval_logits(const std::vector<svq_token>& tokens) {  // [tokens, vocab]
     std::vector<float> logits(tokens.size() * vocab_);
