@@ -8,7 +8,8 @@ using namespace svq::rt;
 
 extern "C" {
 
-svq_status svq_grammar_create(svq_model* model, svq_grammar_kind kind, const char* text, size_t text_bytes, svq_grammar** out) {
+svq_status svq_grammar_create(svq_model* model, svq_grammar_kind kind, const char* text, size_t text_bytes,
+                              svq_grammar** out) {
   return guard([&] {
     require(out != nullptr, "out is NULL");
     *out = nullptr;

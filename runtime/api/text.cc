@@ -107,9 +107,8 @@ svq_status svq_tool_calls(const svq_model* model, const char* answer, size_t byt
     *out_json = nullptr;
     require(model != nullptr && (answer != nullptr || bytes == 0), "model or answer is NULL");
     const svq::fb::Chat* chat = model->model->metadata().chat();
-    const std::string json =
-        read_tool_calls(chat == nullptr ? svq::fb::ChatFormat::None : chat->format(),
-                        bytes == 0 ? std::string_view() : std::string_view(answer, bytes));
+    const std::string json = read_tool_calls(chat == nullptr ? svq::fb::ChatFormat::None : chat->format(),
+                                             bytes == 0 ? std::string_view() : std::string_view(answer, bytes));
     char* copy = static_cast<char*>(std::malloc(json.size() + 1));
     if (copy == nullptr) throw std::bad_alloc();
     std::memcpy(copy, json.c_str(), json.size() + 1);

@@ -24,7 +24,8 @@ class Reader {
     fail(static_cast<svq_status>(status_), name_, ": byte ", at_, ": ", what);
   }
   void skip() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) ++at_;
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r'))
+      ++at_;
   }
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
   bool take(char c) {
@@ -106,7 +107,10 @@ class Reader {
     uint32_t out = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       const char c = peek();
-      const int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int d = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
       if (d < 0) error("four hexadecimal digits were expected");
       out = out * 16 + static_cast<uint32_t>(d);
     }
@@ -235,6 +239,8 @@ std::string JsonValue::dump(Style style) const {
   return out;
 }
 
-JsonValue read_json(std::string_view text, const char* name, int status) { return Reader(text, name, status).document(); }
+JsonValue read_json(std::string_view text, const char* name, int status) {
+  return Reader(text, name, status).document();
+}
 
 }  // namespace svq::rt

@@ -30,7 +30,8 @@ class Builder {
 
   uint32_t state() {
     if (d_.states.size() == kMaxStates) {
-      fail(SVQ_ERROR_GRAMMAR, "grammar: more than ", kMaxStates, " states: repetitions such as {0,1000} of large parts are copied out");
+      fail(SVQ_ERROR_GRAMMAR, "grammar: more than ", kMaxStates,
+           " states: repetitions such as {0,1000} of large parts are copied out");
     }
     d_.states.emplace_back();
     return static_cast<uint32_t>(d_.states.size()) - 1;
@@ -126,7 +127,8 @@ class Builder {
     static constexpr uint32_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
     uint32_t target = to;
     for (int i = 0; i < more; ++i) {  // from the last byte on, so that equal ends are shared
-      const auto a = static_cast<uint8_t>(0x80 | (low >> 6 * i & 63)), b = static_cast<uint8_t>(0x80 | (high >> 6 * i & 63));
+      const auto a = static_cast<uint8_t>(0x80 | (low >> 6 * i & 63)),
+                 b = static_cast<uint8_t>(0x80 | (high >> 6 * i & 63));
       auto [it, added] = suffixes_.try_emplace({a, b, target}, 0);
       if (added) {
         it->second = state();

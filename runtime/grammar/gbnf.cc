@@ -69,7 +69,8 @@ class Parser {
 
  private:
   [[noreturn]] void error(const std::string& what) const {
-    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(std::min(at_, text_.size())), '\n');
+    const auto line =
+        1 + std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(std::min(at_, text_.size())), '\n');
     fail(SVQ_ERROR_GRAMMAR, "grammar, line ", line, ": ", what);
   }
 
@@ -151,7 +152,10 @@ class Parser {
     uint32_t out = 0;
     for (int i = 0; i < digits; ++i, ++at_) {
       const char c = peek();
-      const int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int d = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
       if (d < 0) error("a hexadecimal digit was expected");
       out = out * 16 + static_cast<uint32_t>(d);
     }
@@ -206,7 +210,8 @@ class Parser {
   uint32_t number() {
     if (peek() < '0' || peek() > '9') error("a number was expected");
     uint64_t n = 0;
-    for (; peek() >= '0' && peek() <= '9'; ++at_) n = std::min<uint64_t>(n * 10 + static_cast<uint64_t>(peek() - '0'), INT32_MAX);
+    for (; peek() >= '0' && peek() <= '9'; ++at_)
+      n = std::min<uint64_t>(n * 10 + static_cast<uint64_t>(peek() - '0'), INT32_MAX);
     return static_cast<uint32_t>(n);
   }
 
@@ -241,7 +246,8 @@ class Parser {
     }
     ++at_;
     skip();
-    Syntax out{.kind = Syntax::Kind::kRepeat, .literal = {}, .ranges = {}, .children = {}, .least = least, .most = most};
+    Syntax out{
+        .kind = Syntax::Kind::kRepeat, .literal = {}, .ranges = {}, .children = {}, .least = least, .most = most};
     out.children.push_back(std::move(item));
     item = std::move(out);
     repetition(item);  // (a*)? without parentheses

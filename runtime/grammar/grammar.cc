@@ -48,7 +48,9 @@ class Grammar::Compiler {
         continue;
       }
       const Set& set = *sets_[next];
-      for (uint32_t t = node.tokens_begin; t < trie_.nodes[at + 1].tokens_begin; ++t) admitted.push_back(trie_.tokens[t]);
+      for (uint32_t t = node.tokens_begin; t < trie_.nodes[at + 1].tokens_begin; ++t) {
+        if (!a_.is_special(trie_.tokens[t])) admitted.push_back(trie_.tokens[t]);
+      }
       if (set.exit && node.end > at + 1) out.exits.push_back(at);
       if (set.nodes.empty()) {
         at = node.end;
@@ -84,7 +86,8 @@ class Grammar::Compiler {
   };
 
   uint32_t node(uint32_t state, uint32_t parent) {
-    const auto [it, added] = node_index_.try_emplace(uint64_t{state} << 32 | parent, static_cast<uint32_t>(frames_.size()));
+    const auto [it, added] =
+        node_index_.try_emplace(uint64_t{state} << 32 | parent, static_cast<uint32_t>(frames_.size()));
     if (added) {
       if (frames_.size() == kMaxStacks) fail(SVQ_ERROR_GRAMMAR, "grammar: too many ways to read the same text");
       frames_.push_back({state, parent});
@@ -158,7 +161,9 @@ class Grammar::Compiler {
   }
 
   struct U64Hash {
-    size_t operator()(uint64_t k) const { return hash_pair(static_cast<uint32_t>(k >> 32), static_cast<uint32_t>(k)) >> 7; }
+    size_t operator()(uint64_t k) const {
+      return hash_pair(static_cast<uint32_t>(k >> 32), static_cast<uint32_t>(k)) >> 7;
+    }
   };
   const Automaton& a_;
   const TokenTrie& trie_;
@@ -198,7 +203,8 @@ std::string_view Grammar::bytes_of(int32_t token) const {
 
 uint64_t Grammar::heap_bytes() const {
   uint64_t bytes = automaton_.states.size() * (sizeof(Automaton::State) + sizeof(Mask)) +
-                   automaton_.edges.size() * sizeof(Automaton::Edge) + automaton_.calls.size() * sizeof(Automaton::Call);
+                   automaton_.edges.size() * sizeof(Automaton::Edge) +
+                   automaton_.calls.size() * sizeof(Automaton::Call);
   for (const Mask& m : masks_) bytes += m.list.size() * 4 + m.words.size() * 8 + m.exits.size() * 4;
   return bytes;
 }

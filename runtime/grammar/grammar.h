@@ -4,7 +4,8 @@
 // What a token does is decided by the state on top of the stack alone, unless the token runs beyond the end of the rule
 // the state is in. Per state there are therefore
 //   admitted   tokens that can be read to their last byte inside the rule (and what it calls)
-//   exits      nodes of the tree where the rule may have ended: from there on the rest of the stack decides, at run time
+//   exits      nodes of the tree where the rule may have ended: from there on the rest of the stack decides, at run
+//   time
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -44,8 +44,8 @@ std::string at_most(std::string_view s) {
 std::string same_length(std::string_view a, std::string_view b) {
   if (a.empty()) return {};
   if (a[0] == b[0]) return then(digit(a[0], a[0]), same_length(a.substr(1), b.substr(1)));
-  return either({then(digit(a[0], a[0]), at_least(a.substr(1))),
-                 then(digit(up(a[0]), down(b[0])), any(a.size() - 1)), then(digit(b[0], b[0]), at_most(b.substr(1)))});
+  return either({then(digit(a[0], a[0]), at_least(a.substr(1))), then(digit(up(a[0]), down(b[0])), any(a.size() - 1)),
+                 then(digit(b[0], b[0]), at_most(b.substr(1)))});
 }
 
 // Behind the point. more: any digits may follow. Fractions are compared as if zeros followed without end.
@@ -61,7 +61,8 @@ std::string fraction_at_least(std::string_view s) {  // s without zeros at its e
 std::string fraction_at_most(std::string_view s) {
   if (s.empty()) return cat("\"0\"{0,", kMoreDigits, "}");
   const std::string rest = fraction_at_most(s.substr(1));
-  return either({s[0] == '0' ? std::string() : then(digit('0', down(s[0])), kMore), then(digit(s[0], s[0]), cat("(", rest, ")?"))});
+  return either({s[0] == '0' ? std::string() : then(digit('0', down(s[0])), kMore),
+                 then(digit(s[0], s[0]), cat("(", rest, ")?"))});
 }
 std::string fraction_between(std::string_view a, std::string_view b) {  // of one length, a < b
   if (a[0] == b[0]) return then(digit(a[0], a[0]), fraction_between(a.substr(1), b.substr(1)));

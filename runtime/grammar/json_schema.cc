@@ -19,9 +19,10 @@ constexpr double kLargestNumber = 999'999'999;               // of a range given
 
 // Keywords that say nothing about which values are valid.
 bool is_annotation(std::string_view key) {
-  static constexpr std::string_view kAll[] = {"title", "description", "default", "examples", "example", "$schema", "$id", "$comment",
-                                              "$anchor", "$defs", "definitions", "deprecated", "readOnly", "writeOnly",
-                                              "format", "contentMediaType", "contentEncoding", "strict"};
+  static constexpr std::string_view kAll[] = {
+      "title",    "description",      "default",         "examples",    "example",    "$schema",  "$id",
+      "$comment", "$anchor",          "$defs",           "definitions", "deprecated", "readOnly", "writeOnly",
+      "format",   "contentMediaType", "contentEncoding", "strict"};
   return std::find(std::begin(kAll), std::end(kAll), key) != std::end(kAll);
 }
 
@@ -76,7 +77,8 @@ std::string SchemaRules::space() { return shared("space", "(\" \" | \"\\n\" [ \\
 std::string SchemaRules::any() {
   space();
   shared("char",
-         "[^\"\\\\\\x00-\\x1F\\x7F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cA-Ce-fE-F] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}))");
+         "[^\"\\\\\\x00-\\x1F\\x7F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" ([0-9a-cA-Ce-fE-F] [0-9a-fA-F]{3} | [dD] [0-7] "
+         "[0-9a-fA-F]{2}))");
   shared("string", "\"\\\"\" char* \"\\\"\"");
   shared("integer", "\"-\"? (\"0\" | [1-9] [0-9]{0,14})");
   shared("number", "integer (\".\" [0-9]{1,15})? ([eE] [+-]? [0-9]{1,2})?");
@@ -87,7 +89,8 @@ std::string SchemaRules::any() {
 }
 
 const JsonValue& SchemaRules::resolve(const std::string& reference, const std::string& at) const {
-  if (reference.empty() || reference[0] != '#') refuse(at, cat("$ref \"", reference, "\": only references into the schema itself, \"#/…\", are supported"));
+  if (reference.empty() || reference[0] != '#')
+    refuse(at, cat("$ref \"", reference, "\": only references into the schema itself, \"#/…\", are supported"));
   const JsonValue* found = &document_;
   std::string_view rest = std::string_view(reference).substr(1);
   while (!rest.empty() && found != nullptr) {
@@ -99,7 +102,9 @@ const JsonValue& SchemaRules::resolve(const std::string& reference, const std::s
       for (size_t i = part.find(code); i != std::string::npos; i = part.find(code, i + 1)) part.replace(i, 2, meaning);
     }
     if (found->is(Kind::kArray)) {
-      const size_t index = part.find_first_not_of("0123456789") == std::string::npos ? std::strtoul(part.c_str(), nullptr, 10) : SIZE_MAX;
+      const size_t index = part.find_first_not_of("0123456789") == std::string::npos
+                               ? std::strtoul(part.c_str(), nullptr, 10)
+                               : SIZE_MAX;
       found = index < found->items.size() ? &found->items[index] : nullptr;
     } else {
       found = found->find(part);
@@ -175,7 +180,8 @@ std::string SchemaRules::value(const JsonValue& schema, const std::string& at) {
     std::set<std::string> types;  // alternatives of different types exclude each other
     for (const JsonValue& s : list->items) {
       const JsonValue* type = s.find("type");
-      if (type == nullptr || !type->is(Kind::kString) || !types.insert(type->text == "integer" ? "number" : type->text).second) {
+      if (type == nullptr || !type->is(Kind::kString) ||
+          !types.insert(type->text == "integer" ? "number" : type->text).second) {
         refuse(at, "\"oneOf\" is supported only for schemas of different types; \"anyOf\" may do");
       }
     }
@@ -191,7 +197,11 @@ std::string SchemaRules::value(const JsonValue& schema, const std::string& at) {
   };
   std::string implied;
   for (const std::string& key : keys) {
-    const char* of = among(kObject, key) ? "object" : among(kArray, key) ? "array" : among(kString, key) ? "string" : among(kNumber, key) ? "number" : nullptr;
+    const char* of = among(kObject, key)   ? "object"
+                     : among(kArray, key)  ? "array"
+                     : among(kString, key) ? "string"
+                     : among(kNumber, key) ? "number"
+                                           : nullptr;
     if (of != nullptr) {
       if (implied.empty()) implied = of;
     } else if (key != "type") {
@@ -241,14 +251,16 @@ std::string SchemaRules::object(const JsonValue& schema, const std::string& at) 
     if (additional != nullptr && additional->is(Kind::kBool) && !additional->truth) return add("\"{\" space \"}\"");
     any();
     const std::string of = additional == nullptr ? "value" : rule(*additional, cat(at, "/additionalProperties"));
-    return add(cat("\"{\" space (string space \":\" space ", of, " space (\",\" space string space \":\" space ", of, " space)*)? \"}\""));
+    return add(cat("\"{\" space (string space \":\" space ", of, " space (\",\" space string space \":\" space ", of,
+                   " space)*)? \"}\""));
   }
   // From the last property on: `first` if none has been written before it, `rest` if one has.
   std::string first, rest;
   for (size_t i = properties->members.size(); i-- > 0;) {
     const auto& [name, s] = properties->members[i];
-    const std::string pair = add(cat(gbnf_quoted(JsonValue{.kind = Kind::kString, .text = name, .items = {}, .members = {}}.dump()),
-                                     " space \":\" space ", rule(s, cat(at, "/properties/", name)), " space"));
+    const std::string pair =
+        add(cat(gbnf_quoted(JsonValue{.kind = Kind::kString, .text = name, .items = {}, .members = {}}.dump()),
+                " space \":\" space ", rule(s, cat(at, "/properties/", name)), " space"));
     const bool needed = required.count(name) != 0;
     const bool last = i + 1 == properties->members.size();
     const auto or_not = [&](const std::string& written, const std::string& skipped) {
@@ -266,17 +278,20 @@ std::string SchemaRules::array(const JsonValue& schema, const std::string& at) {
     const JsonValue* v = schema.find(key);
     double n;
     if (v == nullptr) return otherwise;
-    if (!number_of(*v, n) || n < 0 || n != std::floor(n) || n > 10000) refuse(at, cat(key, " is not a whole number from 0 to 10000"));
+    if (!number_of(*v, n) || n < 0 || n != std::floor(n) || n > 10000)
+      refuse(at, cat(key, " is not a whole number from 0 to 10000"));
     return static_cast<uint64_t>(n);
   };
-  if (const JsonValue* unique = schema.find("uniqueItems"); unique != nullptr && !(unique->is(Kind::kBool) && !unique->truth)) {
+  if (const JsonValue* unique = schema.find("uniqueItems");
+      unique != nullptr && !(unique->is(Kind::kBool) && !unique->truth)) {
     refuse(at, "\"uniqueItems\" is not supported");
   }
   uint64_t least = count("minItems", 0), most = count("maxItems", UINT64_MAX);
   space();
   std::vector<std::string> heads;
   if (const JsonValue* prefix = schema.find("prefixItems")) {
-    for (size_t i = 0; i < prefix->items.size(); ++i) heads.push_back(rule(prefix->items[i], cat(at, "/prefixItems/", i)));
+    for (size_t i = 0; i < prefix->items.size(); ++i)
+      heads.push_back(rule(prefix->items[i], cat(at, "/prefixItems/", i)));
   }
   const JsonValue* items = schema.find("items");
   std::string tail;
@@ -288,7 +303,8 @@ std::string SchemaRules::array(const JsonValue& schema, const std::string& at) {
   if (least > most) refuse(at, "no array is long enough and short enough");
   if (heads.empty()) {
     if (most == 0) return add("\"[\" space \"]\"");
-    const std::string more = most == UINT64_MAX ? cat("{", least == 0 ? 0 : least - 1, ",}") : cat("{", least == 0 ? 0 : least - 1, ",", most - 1, "}");
+    const std::string more = most == UINT64_MAX ? cat("{", least == 0 ? 0 : least - 1, ",}")
+                                                : cat("{", least == 0 ? 0 : least - 1, ",", most - 1, "}");
     const std::string body = cat(tail, " space (\",\" space ", tail, " space)", more);
     return add(cat("\"[\" space ", least == 0 ? cat("(", body, ")?") : body, " \"]\""));
   }
@@ -296,7 +312,8 @@ std::string SchemaRules::array(const JsonValue& schema, const std::string& at) {
   std::string rest;
   if (!tail.empty() && most > heads.size()) {
     const uint64_t needed = least > heads.size() ? least - heads.size() : 0;
-    const std::string more = most == UINT64_MAX ? cat("{", needed, ",}") : cat("{", needed, ",", most - heads.size(), "}");
+    const std::string more =
+        most == UINT64_MAX ? cat("{", needed, ",}") : cat("{", needed, ",", most - heads.size(), "}");
     rest = add(cat("(\",\" space ", tail, " space)", more));
   }
   for (size_t i = std::min<size_t>(heads.size(), most); i-- > 0;) {
@@ -311,11 +328,12 @@ std::string SchemaRules::string(const JsonValue& schema, const std::string& at) 
   const JsonValue *low = schema.find("minLength"), *high = schema.find("maxLength");
   if (low == nullptr && high == nullptr) return "string";
   double a = 0, b = 0;
-  if ((low != nullptr && !number_of(*low, a)) || (high != nullptr && !number_of(*high, b)) || a < 0 || b < 0 || a > 10000 || b > 10000 ||
-      a != std::floor(a) || b != std::floor(b) || (high != nullptr && a > b)) {
+  if ((low != nullptr && !number_of(*low, a)) || (high != nullptr && !number_of(*high, b)) || a < 0 || b < 0 ||
+      a > 10000 || b > 10000 || a != std::floor(a) || b != std::floor(b) || (high != nullptr && a > b)) {
     refuse(at, "minLength and maxLength take whole numbers from 0 to 10000, the first not above the second");
   }
-  return add(cat("\"\\\"\" char{", static_cast<uint32_t>(a), ",", high == nullptr ? std::string() : std::to_string(static_cast<uint32_t>(b)), "} \"\\\"\""));
+  return add(cat("\"\\\"\" char{", static_cast<uint32_t>(a), ",",
+                 high == nullptr ? std::string() : std::to_string(static_cast<uint32_t>(b)), "} \"\\\"\""));
 }
 
 std::string SchemaRules::number(const JsonValue& schema, bool integer, const std::string& at) {
@@ -324,7 +342,8 @@ std::string SchemaRules::number(const JsonValue& schema, bool integer, const std
   bool open_low = false, open_high = false, bounded = false;
   for (const auto& [key, v] : schema.members) {
     const bool exclusive = key == "exclusiveMinimum" || key == "exclusiveMaximum";
-    const bool is_low = key == "minimum" || key == "exclusiveMinimum", is_high = key == "maximum" || key == "exclusiveMaximum";
+    const bool is_low = key == "minimum" || key == "exclusiveMinimum",
+               is_high = key == "maximum" || key == "exclusiveMaximum";
     if (!is_low && !is_high) continue;
     double n;
     if (!number_of(v, n)) refuse(at, cat(key, " is no number"));
@@ -336,9 +355,11 @@ std::string SchemaRules::number(const JsonValue& schema, bool integer, const std
   // Whole numbers, or millionths: inside the bounds, nearest to them.
   const double unit = integer ? 1 : 1e6, limit = integer ? kLargestInteger : kLargestNumber;
   if ((std::isfinite(low) && std::fabs(low) > limit) || (std::isfinite(high) && std::fabs(high) > limit)) {
-    refuse(at, cat("bounds of ", integer ? "an integer" : "a number", " beyond ±", integer ? "10^18" : "10^9", " are not supported"));
+    refuse(at, cat("bounds of ", integer ? "an integer" : "a number", " beyond ±", integer ? "10^18" : "10^9",
+                   " are not supported"));
   }
-  double from = std::isfinite(low) ? std::ceil(low * unit) : -limit * unit, to = std::isfinite(high) ? std::floor(high * unit) : limit * unit;
+  double from = std::isfinite(low) ? std::ceil(low * unit) : -limit * unit,
+         to = std::isfinite(high) ? std::floor(high * unit) : limit * unit;
   if (open_low && from <= low * unit) from += 1;
   if (open_high && to >= high * unit) to -= 1;
   if (from > to) refuse(at, "no number lies between the bounds");

@@ -12,7 +12,8 @@ namespace svq::rt {
 
 class SchemaRules {
  public:
-  // `name` stands for the schema in errors; every rule's name begins with `prefix`. The document must outlive the object: it is where $ref looks.
+  // `name` stands for the schema in errors; every rule's name begins with `prefix`. The document must outlive the
+  // object: it is where $ref looks.
   SchemaRules(const JsonValue& document, std::string name, std::string prefix = {});
 
   // The name of a rule for values of this schema, which is part of the document; at: its place, "#/properties/x".

@@ -165,8 +165,7 @@ uint32_t Matcher::least_after(int32_t token) {
 
 void Matcher::admit_ends() {
   if (!complete_) return;
-  for (const int32_t t : grammar_->tokenizer().ends())
-    mask_[static_cast<uint32_t>(t) / 64] |= uint64_t{1} << (t % 64);
+  for (const int32_t t : grammar_->tokenizer().ends()) mask_[static_cast<uint32_t>(t) / 64] |= uint64_t{1} << (t % 64);
 }
 
 // Admits the tokens of the subtree that can be read from these stacks; closing: with every byte taking one off `least`.
@@ -191,6 +190,7 @@ void Matcher::walk(uint32_t top, const Stacks& from, uint32_t least, bool closin
     }
     for (uint32_t t = node.tokens_begin; t < trie.nodes[at + 1].tokens_begin; ++t) {
       const auto token = static_cast<uint32_t>(trie.tokens[t]);
+      if (grammar_->automaton().is_special(trie.tokens[t])) continue;
       mask_[token / 64] |= uint64_t{1} << (token % 64);
     }
     ++depth;

@@ -25,8 +25,8 @@ class Matcher {
   bool accept(int32_t token);
   // Bytes to the end, at least, if `token` were read next; UINT32_MAX: it may not follow.
   uint32_t least_after(int32_t token);
-  uint32_t least() const { return least_of(tops_); }  // … from here
-  bool complete() const { return complete_; }         // the text may end here
+  uint32_t least() const { return least_of(tops_); }            // … from here
+  bool complete() const { return complete_; }                   // the text may end here
   bool finished() const { return complete_ && open_.empty(); }  // … and has to
 
  private:

@@ -14,7 +14,8 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) : vocab(tokenizer.vocab()) {
     const auto token = static_cast<int32_t>(id);
     if (tokenizer.is_control(token) || tokenizer.is_end(token)) continue;
     const std::string_view bytes = tokenizer.token_bytes(token);
-    const bool text = std::all_of(bytes.begin(), bytes.end(), [](char c) { return static_cast<uint8_t>(c) < kFirstSpecial; });
+    const bool text =
+        std::all_of(bytes.begin(), bytes.end(), [](char c) { return static_cast<uint8_t>(c) < kFirstSpecial; });
     if (!bytes.empty() && bytes.size() <= kMaxTokenBytes && text) sorted.emplace_back(bytes, token);
   }
   std::sort(sorted.begin(), sorted.end());  // as unsigned bytes: char_traits<char> compares so
@@ -24,7 +25,8 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) : vocab(tokenizer.vocab()) {
   std::vector<uint32_t> path{0};  // nodes of the last token's prefixes
   std::string_view last;
   for (const auto& [bytes, token] : sorted) {
-    const size_t shared = static_cast<size_t>(std::mismatch(last.begin(), last.end(), bytes.begin(), bytes.end()).first - last.begin());
+    const size_t shared =
+        static_cast<size_t>(std::mismatch(last.begin(), last.end(), bytes.begin(), bytes.end()).first - last.begin());
     while (path.size() > shared + 1) {
       nodes[path.back()].end = static_cast<uint32_t>(nodes.size());
       path.pop_back();

@@ -19,13 +19,15 @@ struct Tool {
 };
 
 std::vector<Tool> tools_of(const JsonValue& list) {
-  if (!list.is(Kind::kArray) || list.items.empty()) fail(SVQ_ERROR_GRAMMAR, "tools: a list of at least one tool was expected");
+  if (!list.is(Kind::kArray) || list.items.empty())
+    fail(SVQ_ERROR_GRAMMAR, "tools: a list of at least one tool was expected");
   std::vector<Tool> out;
   for (size_t i = 0; i < list.items.size(); ++i) {
     const JsonValue* tool = &list.items[i];
     if (const JsonValue* inner = tool->find("function")) tool = inner;
     const JsonValue* name = tool->find("name");
-    if (name == nullptr || !name->is(Kind::kString) || name->text.empty()) fail(SVQ_ERROR_GRAMMAR, "tools: tool ", i, " has no name");
+    if (name == nullptr || !name->is(Kind::kString) || name->text.empty())
+      fail(SVQ_ERROR_GRAMMAR, "tools: tool ", i, " has no name");
     out.push_back({name->text, tool->find("parameters"), tool});
   }
   return out;
@@ -44,7 +46,8 @@ std::string mark(const Tokenizer& tokenizer, std::string_view text) {
 
 std::string_view trim(std::string_view s) {
   const size_t begin = s.find_first_not_of(" \t\r\n");
-  return begin == std::string_view::npos ? std::string_view() : s.substr(begin, s.find_last_not_of(" \t\r\n") - begin + 1);
+  return begin == std::string_view::npos ? std::string_view()
+                                         : s.substr(begin, s.find_last_not_of(" \t\r\n") - begin + 1);
 }
 
 JsonValue call_of(const JsonValue& in, const char* arguments) {
@@ -65,9 +68,11 @@ std::vector<std::string> list_tools(std::string_view tools, fb::ChatFormat forma
   std::vector<std::string> out;
   for (const Tool& tool : tools_of(list)) {
     JsonValue whole{.kind = Kind::kObject, .text = {}, .items = {}, .members = {}};
-    whole.members.emplace_back("type", JsonValue{.kind = Kind::kString, .text = "function", .items = {}, .members = {}});
+    whole.members.emplace_back("type",
+                               JsonValue{.kind = Kind::kString, .text = "function", .items = {}, .members = {}});
     whole.members.emplace_back("function", *tool.function);
-    out.push_back(format == fb::ChatFormat::Llama3 ? whole.dump(JsonValue::Style::kIndented) : whole.dump(JsonValue::Style::kSpaced));
+    out.push_back(format == fb::ChatFormat::Llama3 ? whole.dump(JsonValue::Style::kIndented)
+                                                   : whole.dump(JsonValue::Style::kSpaced));
   }
   return out;
 }
@@ -90,14 +95,15 @@ std::string tools_grammar(fb::ChatFormat format, const Tokenizer& tokenizer, std
       at = end;
     }
     JsonValue name{.kind = Kind::kString, .text = tool.name, .items = {}, .members = {}};
-    calls += cat(calls.empty() ? "" : " | ", gbnf_quoted(cat("{\"name\": ", name.dump(), ", \"", arguments, "\": ")), " ", root,
-                 " \"}\"");
+    calls += cat(calls.empty() ? "" : " | ", gbnf_quoted(cat("{\"name\": ", name.dump(), ", \"", arguments, "\": ")),
+                 " ", root, " \"}\"");
   }
   std::string root, text;
   switch (format) {
     case fb::ChatFormat::ChatML:
       root = "(call (\"\\n\" call)*)";
-      rules += cat("call ::= ", mark(tokenizer, "<tool_call>"), " \"\\n\" json \"\\n\" ", mark(tokenizer, "</tool_call>"), "\n");
+      rules += cat("call ::= ", mark(tokenizer, "<tool_call>"), " \"\\n\" json \"\\n\" ",
+                   mark(tokenizer, "</tool_call>"), "\n");
       text = "[^<]+ ";
       break;
     case fb::ChatFormat::Llama3:
@@ -113,7 +119,8 @@ std::string tools_grammar(fb::ChatFormat format, const Tokenizer& tokenizer, std
   }
   rules += cat("json ::= ", calls, "\n");
   if (!or_text) return cat(rules, "root ::= ", root, "\n");
-  return cat(rules, "root ::= ", root, " | ", text, format == fb::ChatFormat::ChatML ? cat(root, "?") : std::string(), "\n");
+  return cat(rules, "root ::= ", root, " | ", text, format == fb::ChatFormat::ChatML ? cat(root, "?") : std::string(),
+             "\n");
 }
 
 std::string read_tool_calls(fb::ChatFormat format, std::string_view answer) {

@@ -16,8 +16,8 @@ std::vector<std::string> list_tools(std::string_view tools, fb::ChatFormat forma
 // The grammar, as GBNF, of one call or several in the chat format; or_text: or of an answer without. Throws Error:
 // GRAMMAR, UNSUPPORTED (a chat format that has no calls).
 std::string tools_grammar(fb::ChatFormat format, const Tokenizer& tokenizer, std::string_view tools, bool or_text);
-// [{"name": …, "arguments": {…}}, …] of the calls in an answer; "[]" if there are none. Throws Error (GRAMMAR) if a call
-// is begun and not well-formed.
+// [{"name": …, "arguments": {…}}, …] of the calls in an answer; "[]" if there are none. Throws Error (GRAMMAR) if a
+// call is begun and not well-formed.
 std::string read_tool_calls(fb::ChatFormat format, std::string_view answer);
 
 }  // namespace svq::rt

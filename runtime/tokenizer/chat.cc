@@ -69,11 +69,13 @@ struct SystemPrefix {
 
 // <|im_start|>role\ncontent<|im_end|>\n. Tools stand in the system message, what they give in the user's turns, as Qwen
 // and Hermes models were trained to see them.
-void chatml(Writer& w, std::span<const Turn> turns, bool continued, bool open_answer, std::span<const std::string> tools) {
+void chatml(Writer& w, std::span<const Turn> turns, bool continued, bool open_answer,
+            std::span<const std::string> tools) {
   if (continued) w.format("\n");  // of the answer before, which ended with <|im_end|>
   const auto list_tools = [&] {
     w.format(
-        "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function "
+        "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with "
+        "function "
         "signatures within <tools></tools> XML tags:\n<tools>");
     for (const std::string& tool : tools) {
       w.format("\n");
@@ -92,7 +94,8 @@ void chatml(Writer& w, std::span<const Turn> turns, bool continued, bool open_an
   for (size_t i = 0; i < turns.size(); ++i) {
     const Turn& t = turns[i];
     if (t.role == Role::kTool) {
-      w.format(i > 0 && turns[i - 1].role == Role::kTool ? "\n<tool_response>\n" : "<|im_start|>user\n<tool_response>\n");
+      w.format(i > 0 && turns[i - 1].role == Role::kTool ? "\n<tool_response>\n"
+                                                         : "<|im_start|>user\n<tool_response>\n");
       w.content(t.content);
       w.format("\n</tool_response>");
       if (i + 1 == turns.size() || turns[i + 1].role != Role::kTool) w.format("<|im_end|>\n");
@@ -130,8 +133,10 @@ void llama3(Writer& w, std::span<const Turn> turns, bool continued, bool open_an
     if (t.role == Role::kUser && !listed) {
       listed = true;
       w.format(
-          "Given the following functions, please respond with a JSON for a function call with its proper arguments that "
-          "best answers the given prompt.\n\nRespond in the format {\"name\": function name, \"parameters\": dictionary of "
+          "Given the following functions, please respond with a JSON for a function call with its proper arguments "
+          "that "
+          "best answers the given prompt.\n\nRespond in the format {\"name\": function name, \"parameters\": "
+          "dictionary of "
           "argument name and its value}. Do not use variables.\n\n");
       for (const std::string& tool : tools) {
         w.content(tool);
@@ -185,7 +190,8 @@ void llama2(Writer& w, std::span<const Turn> turns, std::string_view bos, std::s
 }
 
 // Before v3 "[INST] user [/INST] answer</s>" is text; from v3 on [INST] and [/INST] are tokens, and the spaces behind
-// them are SentencePiece's dummy spaces (absent in the byte-level tokenizers). Tools stand before the last user message.
+// them are SentencePiece's dummy spaces (absent in the byte-level tokenizers). Tools stand before the last user
+// message.
 void mistral(Writer& w, std::span<const Turn> turns, bool continued, const Tokenizer& tokenizer, std::string_view bos,
              std::string_view eos, std::span<const std::string> tools) {
   const bool tokens = tokenizer.special_id("[INST]") >= 0;

@@ -1,7 +1,6 @@
 // The engine: GBNF's syntax, masks against a brute-force reading of every token, completion.
 #include <algorithm>
 
-
 #include "runtime/model/generate.h"
 #include "tests/grammar/support.h"
 
@@ -14,7 +13,8 @@ Vocabulary::Vocabulary(const std::vector<std::string>& extra, uint32_t n_random,
   std::vector<std::string> tokens;
   for (int i = 0; i < 256; ++i) tokens.emplace_back(1, static_cast<char>(i));
   static const std::string kText =
-      "{\"name\": \"grip\", \"speed\": -12.5e3, \"on\": true, \"list\": [1, 2, null],\n  \"tëxt\": \"a\\\"b\\u00e9 \xE2\x82\xAC \xF0\x9F\x98\x80\"}\n"
+      "{\"name\": \"grip\", \"speed\": -12.5e3, \"on\": true, \"list\": [1, 2, null],\n  \"tëxt\": \"a\\\"b\\u00e9 "
+      "\xE2\x82\xAC \xF0\x9F\x98\x80\"}\n"
       "the quick brown fox 0123456789 [[1],[]] {} \"\" ,\" \":\" \"},{\" <tool_call>\n</tool_call>";
   std::mt19937 rng(seed);
   for (uint32_t i = 0; i < n_random; ++i) {
@@ -61,7 +61,8 @@ std::string random_text(rt::Matcher& matcher, const Vocabulary& v, std::mt19937&
       ADD_FAILURE() << "nothing can follow " << out;
       return out;
     }
-    if (uint64_t{matcher.least_after(token)} + 2 > room && !v.tokenizer().is_end(token)) token = draw(matcher.closing_mask());
+    if (uint64_t{matcher.least_after(token)} + 2 > room && !v.tokenizer().is_end(token))
+      token = draw(matcher.closing_mask());
     if (token < 0 || !matcher.accept(token)) {
       ADD_FAILURE() << "token " << token << " is admitted and refused after " << out;
       return out;
@@ -92,10 +93,12 @@ root ::= greeting ", "? name{1,2} ("!" | "?"+)
 greeting ::= "hi" |
   "ho"
 name ::= [A-Z] [a-z\-]* [0-9]{2,})";
-  for (const char* yes : {"hi, Bob12!", "hoA00!", "hi, Bob-b123??", "hi, A11B22!", "\"q\\uote\"d\xE2\x82\xAC", "\"q\\uote\"\xC3\xA9\n"}) {
+  for (const char* yes :
+       {"hi, Bob12!", "hoA00!", "hi, Bob-b123??", "hi, A11B22!", "\"q\\uote\"d\xE2\x82\xAC", "\"q\\uote\"\xC3\xA9\n"}) {
     EXPECT_TRUE(matches(v, grammar, yes)) << yes;
   }
-  for (const char* no : {"hi", "hi, Bob1!", "hi, bob12!", "hi, A11B22C33!", "\"q\\uote\"ad", "\"q\\uote\"\nd", "\"q\\uote\"d\xE2\x82", ""}) {
+  for (const char* no : {"hi", "hi, Bob1!", "hi, bob12!", "hi, A11B22C33!", "\"q\\uote\"ad", "\"q\\uote\"\nd",
+                         "\"q\\uote\"d\xE2\x82", ""}) {
     EXPECT_FALSE(matches(v, grammar, no)) << no;
   }
   EXPECT_TRUE(matches(v, "root ::= \"\\x41\\u00e9\\U0001F600\"", "A\xC3\xA9\xF0\x9F\x98\x80"));
@@ -108,8 +111,9 @@ name ::= [A-Z] [a-z\-]* [0-9]{2,})";
 
 TEST(Gbnf, EveryCodePointOfAClassAndNoOther) {
   const Vocabulary v({}, 0);
-  const std::vector<std::pair<uint32_t, uint32_t>> ranges{{0x41, 0x41}, {0x7E, 0x85}, {0x7F0, 0x810}, {0xD7F0, 0xE010},
-                                                          {0xFFF0, 0x10010}, {0x3FFFE, 0x40003}, {0x10FFFE, 0x10FFFF}};
+  const std::vector<std::pair<uint32_t, uint32_t>> ranges{{0x41, 0x41},        {0x7E, 0x85},      {0x7F0, 0x810},
+                                                          {0xD7F0, 0xE010},    {0xFFF0, 0x10010}, {0x3FFFE, 0x40003},
+                                                          {0x10FFFE, 0x10FFFF}};
   std::string body;
   char buffer[64];
   for (const auto& [low, high] : ranges) {
@@ -124,12 +128,14 @@ TEST(Gbnf, EveryCodePointOfAClassAndNoOther) {
   rt::Matcher a(positive), b(negative);
   for (uint32_t c = 0; c <= 0x10FFFF; c += c % 64 < 60 && c > 0x900 && c % 4096 > 40 && c % 4096 < 4060 ? 37 : 1) {
     if (c >= 0xD800 && c <= 0xDFFF) continue;
-    const bool in = std::any_of(ranges.begin(), ranges.end(), [&](const auto& r) { return c >= r.first && c <= r.second; });
+    const bool in =
+        std::any_of(ranges.begin(), ranges.end(), [&](const auto& r) { return c >= r.first && c <= r.second; });
     std::string text;
     rt::append_utf8(text, c);
     for (rt::Matcher* m : {&a, &b}) {
       m->reset();
-      const bool read = std::all_of(text.begin(), text.end(), [&](char byte) { return m->accept(static_cast<uint8_t>(byte)); });
+      const bool read =
+          std::all_of(text.begin(), text.end(), [&](char byte) { return m->accept(static_cast<uint8_t>(byte)); });
       ASSERT_EQ(read && m->complete(), in == (m == &a)) << std::hex << c;
     }
   }
@@ -182,8 +188,10 @@ TEST(Gbnf, RandomTextNeverCrashes) {
 TEST(Masks, EqualBruteForceOnManyGrammars) {
   const char* grammars[] = {
       "root ::= [a-z \\n]* \"fox\"",
-      "root ::= \"{\" pair (\",\" pair)* \"}\"\npair ::= string \":\" (string | [0-9]+)\nstring ::= \"\\\"\" [^\"\\\\]* \"\\\"\"",
-      "root ::= value\nvalue ::= \"[\" (value (\", \" value)*)? \"]\" | [0-9]+ | \"{\" string \": \" value \"}\" | string\nstring ::= "
+      "root ::= \"{\" pair (\",\" pair)* \"}\"\npair ::= string \":\" (string | [0-9]+)\nstring ::= \"\\\"\" "
+      "[^\"\\\\]* \"\\\"\"",
+      "root ::= value\nvalue ::= \"[\" (value (\", \" value)*)? \"]\" | [0-9]+ | \"{\" string \": \" value \"}\" | "
+      "string\nstring ::= "
       "\"\\\"\" [^\"]* \"\\\"\"",
       "root ::= ws item (ws \",\" ws item)* ws\nws ::= [ \\n]*\nitem ::= [0-9]+ | [a-z]+ | ws \"(\" root \")\"",
       "root ::= a b c\na ::= \"{\"?\nb ::= (a \"\\\"\")*\nc ::= b a | \"x\"",  // ambiguous, nullable
@@ -205,7 +213,8 @@ TEST(Masks, EqualBruteForceOnManyGrammars) {
         std::vector<int32_t> allowed;
         for (int32_t t = 0; t < static_cast<int32_t>(v.size()); ++t) {
           const bool brute = m.least_after(t) != UINT32_MAX;
-          ASSERT_EQ(admits(copy.data(), t), brute) << text << " token " << t << " '" << v.tokenizer().token_bytes(t) << "'";
+          ASSERT_EQ(admits(copy.data(), t), brute)
+              << text << " token " << t << " '" << v.tokenizer().token_bytes(t) << "'";
           if (brute && !v.tokenizer().is_end(t)) allowed.push_back(t);
           ++checked;
         }
@@ -279,12 +288,14 @@ TEST(Constrained, GenerationIsAlwaysWhole) {
   const Loaded loaded({.bits = 0});
   const auto& tokenizer = *loaded.model->tokenizer();
   const auto grammar = std::make_shared<const rt::Grammar>(
-      rt::parse_gbnf(rt::schema_grammar(R"({"type":"object","properties":{"s":{"type":"string"},"n":{"type":"number"}},"required":["s","n"]})")),
+      rt::parse_gbnf(rt::schema_grammar(
+          R"({"type":"object","properties":{"s":{"type":"string"},"n":{"type":"number"}},"required":["s","n"]})")),
       loaded.model->token_trie(), tokenizer);
   for (uint32_t seed = 0; seed < 30; ++seed) {
     for (const size_t most : {21u, 30u, 100u}) {
       rt::Session s(loaded.model, {.threads = 1});
-      s.sampler().settings = {.temperature = seed % 3 == 0 ? 0.0 : 1.5, .top_k = 0, .top_p = 1, .min_p = 0, .repetition_penalty = 1.1};
+      s.sampler().settings = {
+          .temperature = seed % 3 == 0 ? 0.0 : 1.5, .top_k = 0, .top_p = 1, .min_p = 0, .repetition_penalty = 1.1};
       s.sampler().seed(seed);
       s.set_grammar(grammar);
       std::string text;
@@ -305,7 +316,8 @@ TEST(Constrained, GenerationIsAlwaysWhole) {
   s.set_grammar(grammar);
   svq_generate_result r;
   std::string message;
-  EXPECT_EQ(status_of([&] { rt::generate(s, some_tokens(4, 256), 10, nullptr, nullptr, r); }, &message), SVQ_ERROR_CONTEXT_FULL);
+  EXPECT_EQ(status_of([&] { rt::generate(s, some_tokens(4, 256), 10, nullptr, nullptr, r); }, &message),
+            SVQ_ERROR_CONTEXT_FULL);
   EXPECT_NE(message.find("shortest text takes"), std::string::npos) << message;
   s.set_grammar(nullptr);
   rt::generate(s, {}, 10, nullptr, nullptr, r);

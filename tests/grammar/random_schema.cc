@@ -10,7 +10,18 @@ using nlohmann::json;
 int up_to(std::mt19937& rng, int n) { return static_cast<int>(rng() % static_cast<uint32_t>(n + 1)); }
 
 std::string random_name(std::mt19937& rng) {
-  static const char* kNames[] = {"name", "x", "speed", "a \"quoted\" one", "back\\slash", "\xC3\xA9t\xC3\xA9", "\xF0\x9F\xA4\x96", "", "new\nline", "arguments", "t", "id"};
+  static const char* kNames[] = {"name",
+                                 "x",
+                                 "speed",
+                                 "a \"quoted\" one",
+                                 "back\\slash",
+                                 "\xC3\xA9t\xC3\xA9",
+                                 "\xF0\x9F\xA4\x96",
+                                 "",
+                                 "new\nline",
+                                 "arguments",
+                                 "t",
+                                 "id"};
   return kNames[rng() % std::size(kNames)] + std::string(rng() % 3 == 0 ? std::to_string(rng() % 10) : "");
 }
 
@@ -46,7 +57,8 @@ double random_bound(std::mt19937& rng, bool integer) {
     case 1:
       return up_to(rng, 200000) - 100000;
     case 2:
-      return integer ? std::floor(std::pow(10, up_to(rng, 15))) * (rng() % 2 == 0 ? 1 : -1) : (up_to(rng, 2000) - 1000) / 1000.0;
+      return integer ? std::floor(std::pow(10, up_to(rng, 15))) * (rng() % 2 == 0 ? 1 : -1)
+                     : (up_to(rng, 2000) - 1000) / 1000.0;
     default:
       return integer ? up_to(rng, 3) : (up_to(rng, 2000000) - 1000000) / 64.0;
   }
@@ -144,7 +156,9 @@ json random_schema(std::mt19937& rng) {
   s["$defs"]["shared"] = rng() % 2 == 0
                              ? random_schema(rng, 3)
                              : json{{"type", "object"},  // of itself
-                                    {"properties", {{"next", {{"anyOf", {{{"type", "null"}}, {{"$ref", "#/$defs/shared"}}}}}}, {"v", {{"type", "integer"}}}}},
+                                    {"properties",
+                                     {{"next", {{"anyOf", {{{"type", "null"}}, {{"$ref", "#/$defs/shared"}}}}}},
+                                      {"v", {{"type", "integer"}}}}},
                                     {"required", {"next"}}};
   return s;
 }
@@ -182,8 +196,10 @@ std::string validate(const json& v, const json& schema, const json& document) {
     if (!std::isfinite(x)) return bad("not finite");
     if (schema.contains("minimum") && x < schema["minimum"].get<double>()) return bad("minimum");
     if (schema.contains("maximum") && x > schema["maximum"].get<double>()) return bad("maximum");
-    if (schema.contains("exclusiveMinimum") && x <= schema["exclusiveMinimum"].get<double>()) return bad("exclusiveMinimum");
-    if (schema.contains("exclusiveMaximum") && x >= schema["exclusiveMaximum"].get<double>()) return bad("exclusiveMaximum");
+    if (schema.contains("exclusiveMinimum") && x <= schema["exclusiveMinimum"].get<double>())
+      return bad("exclusiveMinimum");
+    if (schema.contains("exclusiveMaximum") && x >= schema["exclusiveMaximum"].get<double>())
+      return bad("exclusiveMaximum");
   }
   if (v.is_string()) {
     const size_t n = length(v.get<std::string>());

@@ -52,7 +52,11 @@ TEST(Schema, ARandomModelGivesValidJson) {
                                                              loaded.model->token_trie(), *loaded.model->tokenizer());
     if (grammar->least_bytes() > 150) continue;
     s.set_grammar(grammar);
-    s.sampler().settings = {.temperature = 1.3, .top_k = static_cast<uint32_t>(rng() % 50), .top_p = 0.95, .min_p = 0, .repetition_penalty = 1.05};
+    s.sampler().settings = {.temperature = 1.3,
+                            .top_k = static_cast<uint32_t>(rng() % 50),
+                            .top_p = 0.95,
+                            .min_p = 0,
+                            .repetition_penalty = 1.05};
     s.sampler().seed(rng());
     s.truncate(0);
     std::string text;
@@ -83,40 +87,58 @@ TEST(Schema, AdmitsWhatModelsWrite) {
   const Vocabulary v({}, 0);
   const std::string object = rt::schema_grammar(
       R"({"type":"object","properties":{"action":{"enum":["pick","place"]},"speed":{"type":"number","minimum":0,"maximum":1.5},"at":{"type":"array","items":{"type":"integer"}}},"required":["action"]})");
-  for (const char* yes : {R"({"action": "pick"})", R"({"action":"place","speed":1.25})", R"({"action": "pick", "at": [1, 2]})",
-                          "{\n  \"action\": \"pick\",\n  \"speed\": 0.5\n}", R"({ "action": "pick", "at": [] })"}) {
+  for (const char* yes :
+       {R"({"action": "pick"})", R"({"action":"place","speed":1.25})", R"({"action": "pick", "at": [1, 2]})",
+        "{\n  \"action\": \"pick\",\n  \"speed\": 0.5\n}", R"({ "action": "pick", "at": [] })"}) {
     EXPECT_TRUE(accepts(v, object, yes)) << yes;
   }
-  for (const char* no : {R"({"speed": 1})", R"({"action": "fly"})", R"({"action": "pick", "speed": 1.6})", R"({"action": "pick", "speed": -1})",
-                         R"({"action": "pick", "at": [1,]})", R"({"action": "pick",})", R"({"action": "pick", "other": 1})", "{}"}) {
+  for (const char* no : {R"({"speed": 1})", R"({"action": "fly"})", R"({"action": "pick", "speed": 1.6})",
+                         R"({"action": "pick", "speed": -1})", R"({"action": "pick", "at": [1,]})",
+                         R"({"action": "pick",})", R"({"action": "pick", "other": 1})", "{}"}) {
     EXPECT_FALSE(accepts(v, object, no)) << no;
   }
 }
 
 TEST(Schema, RangesAreExact) {
   const Vocabulary v({}, 0);
-  for (const auto& [low, high] : {std::pair<uint64_t, uint64_t>{0, 0}, {0, 9}, {3, 7}, {0, 10}, {9, 11}, {17, 305}, {99, 1001}, {100, 100}, {250, 1999}}) {
+  for (const auto& [low, high] : {std::pair<uint64_t, uint64_t>{0, 0},
+                                  {0, 9},
+                                  {3, 7},
+                                  {0, 10},
+                                  {9, 11},
+                                  {17, 305},
+                                  {99, 1001},
+                                  {100, 100},
+                                  {250, 1999}}) {
     const std::string gbnf = "root ::= " + rt::digits_between(low, high);
     rt::Matcher m(v.grammar(gbnf));
     for (uint64_t n = 0; n < 2500; ++n) {
       m.reset();
       const std::string text = std::to_string(n);
-      const bool read = std::all_of(text.begin(), text.end(), [&](char c) { return m.accept(static_cast<uint8_t>(c)); });
+      const bool read =
+          std::all_of(text.begin(), text.end(), [&](char c) { return m.accept(static_cast<uint8_t>(c)); });
       ASSERT_EQ(read && m.complete(), n >= low && n <= high) << low << " " << high << " " << n;
     }
     EXPECT_FALSE(accepts(v, gbnf, "007"));
     EXPECT_FALSE(accepts(v, gbnf, ""));
   }
   // Decimals, in thousandths; texts with and without zeros at the end.
-  for (const auto& [low, high] : {std::pair<uint64_t, uint64_t>{0, 0}, {0, 1500000}, {500000, 500000}, {250000, 750000}, {999000, 1001000}, {1000000, 3000000},
-                                  {1250000, 4125000}, {100000, 10010000}}) {
+  for (const auto& [low, high] : {std::pair<uint64_t, uint64_t>{0, 0},
+                                  {0, 1500000},
+                                  {500000, 500000},
+                                  {250000, 750000},
+                                  {999000, 1001000},
+                                  {1000000, 3000000},
+                                  {1250000, 4125000},
+                                  {100000, 10010000}}) {
     rt::Matcher m(v.grammar("root ::= " + rt::decimals_between(low, high)));
     for (uint64_t n = 0; n < 12000; n += n % 7 == 0 ? 1 : 3) {
       char text[32];
       std::snprintf(text, sizeof text, "%d.%03d", static_cast<int>(n / 1000), static_cast<int>(n % 1000));
       const bool inside = n * 1000 >= low && n * 1000 <= high;
       m.reset();
-      const bool read = std::all_of(text, text + std::strlen(text), [&](char c) { return m.accept(static_cast<uint8_t>(c)); });
+      const bool read =
+          std::all_of(text, text + std::strlen(text), [&](char c) { return m.accept(static_cast<uint8_t>(c)); });
       const bool accepted = read && m.complete();
       if (low != high) {
         ASSERT_EQ(accepted, inside) << low << " " << high << " " << text;
@@ -151,7 +173,8 @@ TEST(Schema, WhatCannotBeEnforcedIsRefusedByName) {
   };
   for (const auto& [schema, expected] : cases) {
     std::string message;
-    EXPECT_EQ(status_of([&] { (void)rt::parse_gbnf(rt::schema_grammar(schema)); }, &message), SVQ_ERROR_GRAMMAR) << schema;
+    EXPECT_EQ(status_of([&] { (void)rt::parse_gbnf(rt::schema_grammar(schema)); }, &message), SVQ_ERROR_GRAMMAR)
+        << schema;
     EXPECT_NE(message.find(expected), std::string::npos) << schema << ": " << message;
   }
   std::string deep;

@@ -13,8 +13,8 @@
 
 namespace svq::test {
 
-// A tokenizer of the 256 bytes, of random strings cut from typical texts (so that tokens cross the borders of rules), and
-// of the given special tokens, the first of which ends a text.
+// A tokenizer of the 256 bytes, of random strings cut from typical texts (so that tokens cross the borders of rules),
+// and of the given special tokens, the first of which ends a text.
 class Vocabulary {
  public:
   explicit Vocabulary(const std::vector<std::string>& extra, uint32_t n_random = 300, uint32_t seed = 1,

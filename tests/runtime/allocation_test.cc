@@ -15,6 +15,7 @@
 #include <mutex>
 #include <vector>
 
+#include "runtime/grammar/json_schema.h"
 #include "runtime/model/generate.h"
 #include "tests/runtime/helpers.h"
 
@@ -112,6 +113,11 @@ TEST_F(Allocation, NothingIsAllocatedAfterTheSessionIsCreated) {
       session.sampler().settings = {
           .temperature = 1, .top_k = 20, .top_p = 0.9, .min_p = 0.01, .repetition_penalty = 1.1};
 
+      const auto grammar = std::make_shared<const rt::Grammar>(
+          rt::parse_gbnf(rt::schema_grammar("{\"type\": \"array\", \"minItems\": 3}")), loaded.model->token_trie(),
+          *loaded.model->tokenizer());
+      rt::Session constrained(loaded.model, {.context = 200, .threads = threads, .kv_bits = kv_bits});
+      constrained.set_grammar(grammar);
       session.pace().limits = {
           .deadline_us = uint64_t{3600} * 1000000, .bound_us = 2000, .duty_percent = 90, .duty_window_us = 500};
 
@@ -132,6 +138,9 @@ TEST_F(Allocation, NothingIsAllocatedAfterTheSessionIsCreated) {
       rt::generate(
           session, {}, 200, [](const char*, size_t, svq_token, void*) { return 0; }, nullptr, result);
       EXPECT_EQ(result.stop, 1);
+      rt::generate(
+          constrained, tokens, 140, [](const char*, size_t, svq_token, void*) { return 0; }, nullptr, result);
+      EXPECT_EQ(result.stop, 0);
       EXPECT_EQ(allocations, before) << threads << " threads";
       EXPECT_EQ(files, files_before) << threads << " threads";
       EXPECT_EQ(locks, locks_before) << threads << " threads";

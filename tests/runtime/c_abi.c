@@ -98,6 +98,13 @@ static void nulls(void) {
   EXPECT_INVALID(svq_session_save_file(NULL, "x"));
   EXPECT_INVALID(svq_session_restore_file(NULL, "x"));
   EXPECT_INVALID(svq_session_set_limit(NULL, SVQ_LIMIT_DEADLINE_US, 1));
+  svq_grammar_free(NULL);
+  EXPECT(svq_grammar_memory(NULL) == 0);
+  EXPECT_INVALID(svq_grammar_create(NULL, SVQ_GRAMMAR_GBNF, "", 0, NULL));
+  EXPECT_INVALID(svq_session_set_grammar(NULL, NULL));
+  EXPECT_INVALID(svq_tool_calls(NULL, "x", 1, &json));
+  EXPECT_INVALID(svq_tool_calls(NULL, "x", 1, NULL));
+  EXPECT_INVALID(svq_chat_tokenize_tools(NULL, &message, 0, "[]", 0, 1, &token, &n));
   EXPECT_INVALID(svq_model_create_random(NULL, 2, 0, &model));
   EXPECT_INVALID(svq_model_create_random("smollm2-135m", 2, 0, NULL));
   EXPECT_INVALID(svq_model_create_random("no such shape", 2, 0, &model));
@@ -240,6 +247,66 @@ static void facts(const svq_model* model) {
   EXPECT_INVALID(svq_model_code_histogram(model, NULL, counts, &n));
 }
 
+static int gather(const char* text, size_t bytes, svq_token token, void* user) {
+  (void)token;
+  strncat((char*)user, text, bytes);
+  return 0;
+}
+
+static void grammar(svq_model* model) {
+  const char* schema =
+      "{\"type\": \"object\", \"properties\": {\"on\": {\"type\": \"boolean\"}}, \"required\": [\"on\"]}";
+  const char* tools = "[{\"name\": \"stop\"}]";
+  svq_grammar* g = (svq_grammar*)&failures;
+  svq_model* other = NULL;
+  svq_session* s = NULL;
+  svq_generate_result result;
+  svq_token tokens[1024], prompt = 5;
+  size_t n = 1024;
+  char text[2048] = "";
+  char* json = NULL;
+  svq_message message;
+  EXPECT_STATUS(svq_grammar_create(model, SVQ_GRAMMAR_GBNF, "root ::= ", 4, &g), SVQ_ERROR_GRAMMAR);
+  EXPECT(g == NULL);
+  EXPECT_INVALID(svq_grammar_create(model, (svq_grammar_kind)99, "", 0, &g));
+  EXPECT_INVALID(svq_grammar_create(model, SVQ_GRAMMAR_GBNF, NULL, 0, &g));
+  EXPECT_STATUS(svq_grammar_create(model, SVQ_GRAMMAR_JSON_SCHEMA, schema, strlen(schema), &g), SVQ_OK);
+  EXPECT(svq_grammar_memory(g) > 0);
+  EXPECT_STATUS(svq_session_create(model, NULL, &s), SVQ_OK);
+  EXPECT_STATUS(svq_session_set_grammar(s, g), SVQ_OK);
+  svq_grammar_free(g); /* the session keeps it */
+  EXPECT_STATUS(svq_session_generate(s, &prompt, 1, 120, gather, text, &result), SVQ_OK);
+  EXPECT(result.stop == 0 && text[0] == '{' && strstr(text, "\"on\"") != NULL && text[strlen(text) - 1] == '}');
+  EXPECT_STATUS(svq_session_set_grammar(s, NULL), SVQ_OK);
+
+  message.role = "user";
+  message.content = "Halt!";
+  EXPECT_STATUS(svq_chat_tokenize_tools(model, &message, 1, tools, 0, 1, tokens, &n), SVQ_OK);
+  EXPECT_INVALID(svq_chat_tokenize_tools(model, &message, 1, NULL, 0, 1, tokens, &n));
+  EXPECT_STATUS(svq_chat_tokenize_tools(model, &message, 1, "[", 0, 1, tokens, &n), SVQ_ERROR_GRAMMAR);
+  EXPECT_STATUS(svq_grammar_create(model, SVQ_GRAMMAR_TOOLS, tools, strlen(tools), &g), SVQ_OK);
+  EXPECT_STATUS(svq_session_set_grammar(s, g), SVQ_OK);
+  text[0] = '\0';
+  EXPECT_STATUS(svq_session_generate(s, &prompt, 1, 120, gather, text, &result), SVQ_OK);
+  EXPECT(result.stop == 0);
+  EXPECT_STATUS(svq_tool_calls(model, text, strlen(text), &json), SVQ_OK);
+  EXPECT(json != NULL && strncmp(json, "[{\"name\":\"stop\",\"arguments\":{", 29) == 0);
+  svq_string_free(json);
+  EXPECT_STATUS(svq_tool_calls(model, NULL, 0, &json), SVQ_OK);
+  EXPECT(json != NULL && strcmp(json, "[]") == 0);
+  svq_string_free(json);
+  EXPECT_STATUS(svq_tool_calls(model, "<tool_call>", 11, &json), SVQ_ERROR_GRAMMAR);
+
+  EXPECT_STATUS(svq_model_create_random("smollm2-135m", 2, 1, &other), SVQ_OK);
+  svq_session_free(s);
+  EXPECT_STATUS(svq_session_create(other, NULL, &s), SVQ_OK);
+  EXPECT_INVALID(svq_session_set_grammar(s, g));
+  svq_grammar_free(g);
+  svq_session_free(s);
+  EXPECT_STATUS(svq_grammar_create(other, SVQ_GRAMMAR_GBNF, "root ::= \"a\"", 12, &g), SVQ_ERROR_NO_TOKENIZER);
+  svq_model_free(other);
+}
+
 static void state(svq_session* s) {
   svq_session* child = NULL;
   size_t n = 0, need = 0, position = svq_session_position(s);
@@ -354,6 +421,7 @@ int main(int argc, char** argv) {
   if (model != NULL) {
     text(model);
     facts(model);
+    grammar(model);
     session(model);
   }
   printf("%d failures\n", failures);

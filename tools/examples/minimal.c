@@ -1,4 +1,5 @@
-/* minimal MODEL.svq "What is a gripper?": one answer, printed as it comes. cc minimal.c $(pkg-config --cflags --libs svqrt) */
+/* minimal MODEL.svq "What is a gripper?": one answer, printed as it comes. cc minimal.c $(pkg-config --cflags --libs
+ * svqrt) */
 #include <stdio.h>
 #include <svqrt/svqrt.h>
 

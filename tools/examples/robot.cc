@@ -1,7 +1,7 @@
-// robot MODEL.svq ["pick up the red cube"]… : a control loop at 100 Hz that goes on undisturbed while the model, in a thread
-// of its own, turns sentences into actions. An action is JSON that a schema guarantees, so that nothing has to be guessed
-// when it is read; it moves the arm of a small simulation. At the end the loop's jitter is printed, without and with the
-// model running.
+// robot MODEL.svq ["pick up the red cube"]… : a control loop at 100 Hz that goes on undisturbed while the model, in a
+// thread of its own, turns sentences into actions. An action is JSON that a schema guarantees, so that nothing has to
+// be guessed when it is read; it moves the arm of a small simulation. At the end the loop's jitter is printed, without
+// and with the model running.
 #include <pthread.h>
 #include <sched.h>
 #include <time.h>
@@ -35,11 +35,12 @@ struct Point {
   double x, y;
 };
 
-// The world: an arm above a table, things on it, and what was asked for last. The control loop owns the arm; the model's
-// thread only leaves an action, which the loop takes when the lock happens to be free.
+// The world: an arm above a table, things on it, and what was asked for last. The control loop owns the arm; the
+// model's thread only leaves an action, which the loop takes when the lock happens to be free.
 struct World {
   Point arm{0, 0};
-  std::map<std::string, Point> things{{"red cube", {0.4, 0.2}}, {"blue ball", {-0.3, 0.5}}, {"green box", {0.1, -0.6}}, {"home", {0, 0}}};
+  std::map<std::string, Point> things{
+      {"red cube", {0.4, 0.2}}, {"blue ball", {-0.3, 0.5}}, {"green box", {0.1, -0.6}}, {"home", {0, 0}}};
   std::string holding;
   nlohmann::json action;  // under way; null: none
 
@@ -96,7 +97,8 @@ std::vector<double> control_loop(World& world, int cycles, const std::atomic<boo
 void report(const char* name, std::vector<double> late) {
   std::sort(late.begin(), late.end());
   const auto at = [&](double share) { return late[static_cast<size_t>(share * static_cast<double>(late.size() - 1))]; };
-  std::printf("%-14s %6zu cycles   late by µs: median %.0f   99.9 %% %.0f   worst %.0f\n", name, late.size(), at(0.5), at(0.999), late.back());
+  std::printf("%-14s %6zu cycles   late by µs: median %.0f   99.9 %% %.0f   worst %.0f\n", name, late.size(), at(0.5),
+              at(0.999), late.back());
 }
 
 // The control loop before everything else, where the system allows it.
@@ -117,7 +119,8 @@ void think(const svq::Model& model, const std::vector<std::string>& sentences, i
   const unsigned cores = std::min(64u, std::max(1u, std::thread::hardware_concurrency()));
   if (cores > 1) {
     options.threads = static_cast<std::int64_t>(cores) - 1;
-    options.affinity = (cores == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << cores) - 1) & ~(std::uint64_t{1} << control_cpu);
+    options.affinity =
+        (cores == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << cores) - 1) & ~(std::uint64_t{1} << control_cpu);
     cpu_set_t set;  // this thread computes too
     CPU_ZERO(&set);
     for (unsigned c = 0; c < cores; ++c) {
@@ -130,7 +133,9 @@ void think(const svq::Model& model, const std::vector<std::string>& sentences, i
   options.priority = 10;
   svq::Session start(model, options);
   start.set_limit(SVQ_LIMIT_CANCEL_US, 5000);
-  start.eval(model.chat_tokenize({{"system", "You control a robot arm. Answer with the action as JSON: action, target, speed in m/s."}}, false, false));
+  start.eval(model.chat_tokenize(
+      {{"system", "You control a robot arm. Answer with the action as JSON: action, target, speed in m/s."}}, false,
+      false));
   const svq::Grammar grammar(model, SVQ_GRAMMAR_JSON_SCHEMA, kSchema);
   for (const std::string& sentence : sentences) {
     svq::Session session = start.fork(options);  // the system prompt is evaluated once
@@ -138,10 +143,11 @@ void think(const svq::Model& model, const std::vector<std::string>& sentences, i
     session.set_limit(SVQ_LIMIT_DEADLINE_US, 60'000'000);
     session.set_limit(SVQ_LIMIT_CANCEL_US, 5000);
     std::string text;
-    const auto result = session.generate(model.chat_tokenize({{"user", sentence}}, true), 120, [&](std::string_view part, svq_token) {
-      text += part;
-      return true;
-    });
+    const auto result =
+        session.generate(model.chat_tokenize({{"user", sentence}}, true), 120, [&](std::string_view part, svq_token) {
+          text += part;
+          return true;
+        });
     if (result.stop != 0) {
       std::printf("\"%s\": no action in time\n", sentence.c_str());
       continue;
@@ -160,7 +166,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::vector<std::string> sentences(argv + 2, argv + argc);
-  if (sentences.empty()) sentences = {"Pick up the red cube.", "Slowly go to the blue ball!", "Put it into the green box.", "Stop."};
+  if (sentences.empty())
+    sentences = {"Pick up the red cube.", "Slowly go to the blue ball!", "Put it into the green box.", "Stop."};
   try {
     const int control_cpu = 0;
     const svq::Model model(argv[1], [] {
@@ -196,7 +203,8 @@ int main(int argc, char** argv) {
     thinking.join();
     again.join();
     if (failure) std::rethrow_exception(failure);
-    std::printf("arm at %.2f %.2f, holding %s; control loop %s\n", world.arm.x, world.arm.y, world.holding.empty() ? "nothing" : world.holding.c_str(),
+    std::printf("arm at %.2f %.2f, holding %s; control loop %s\n", world.arm.x, world.arm.y,
+                world.holding.empty() ? "nothing" : world.holding.c_str(),
                 real_time ? "with real-time priority" : "without real-time priority");
     report("without model", without);
     report("with model", with);

@@ -1,4 +1,5 @@
-// Action server "generate": prompt in, feedback for every token, cancel and deadline honoured within a step of the model.
+// Action server "generate": prompt in, feedback for every token, cancel and deadline honoured within a step of the
+// model.
 //   ros2 run svqrt_ros svqrt_node --ros-args -p model:=/path/model.svq -p threads:=4
 #include <rclcpp/rclcpp.hpp>
 #include <rclcpp_action/rclcpp_action.hpp>
@@ -24,7 +25,8 @@ class Node : public rclcpp::Node {
     server_ = rclcpp_action::create_server<Generate>(
         this, "generate",
         [this](const rclcpp_action::GoalUUID&, std::shared_ptr<const Generate::Goal>) {
-          return busy_.exchange(true) ? rclcpp_action::GoalResponse::REJECT : rclcpp_action::GoalResponse::ACCEPT_AND_EXECUTE;
+          return busy_.exchange(true) ? rclcpp_action::GoalResponse::REJECT
+                                      : rclcpp_action::GoalResponse::ACCEPT_AND_EXECUTE;
         },
         [this](std::shared_ptr<Goal>) {
           session_.cancel();
@@ -67,7 +69,8 @@ class Node : public rclcpp::Node {
       session_.truncate(0);
       session_.set_limit(SVQ_LIMIT_DEADLINE_US, static_cast<std::int64_t>(request->seconds * 1e6));
       auto feedback = std::make_shared<Generate::Feedback>();
-      const auto r = session_.generate(model_.chat_tokenize({{"user", request->prompt}}), request->max_tokens == 0 ? 256 : request->max_tokens,
+      const auto r = session_.generate(model_.chat_tokenize({{"user", request->prompt}}),
+                                       request->max_tokens == 0 ? 256 : request->max_tokens,
                                        [&](std::string_view text, svq_token) {
                                          feedback->text = text;
                                          result->text += text;
