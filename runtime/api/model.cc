@@ -52,6 +52,14 @@ svq_status svq_model_params_set(svq_model_params* params, svq_model_parameter pa
         require(value == 0 || value == 1, "SVQ_MODEL_PREFAULT takes 0 or 1");
         params->options.prefault = value == 1;
         return;
+      case SVQ_MODEL_MEMORY_BUDGET:
+        require(value >= 0, "SVQ_MODEL_MEMORY_BUDGET takes a number of bytes, 0 for no budget");
+        params->options.memory_budget = static_cast<uint64_t>(value);
+        return;
+      case SVQ_MODEL_LOCK:
+        require(value == 0 || value == 1, "SVQ_MODEL_LOCK takes 0 or 1");
+        params->options.lock = value == 1;
+        return;
     }
     fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown model parameter ", raw(parameter));
   });

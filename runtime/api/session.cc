@@ -66,6 +66,20 @@ svq_status svq_session_params_set(svq_session_params* params, svq_session_parame
       case SVQ_SESSION_AFFINITY:
         o.affinity = static_cast<uint64_t>(value);
         return;
+      case SVQ_SESSION_SHIFT:
+        require(value == 0 || value == 1, "SVQ_SESSION_SHIFT takes 0 or 1");
+        o.shift = value == 1;
+        return;
+      case SVQ_SESSION_KEEP:
+        o.keep = within<uint32_t>(value, 0, 1 << 24, "SVQ_SESSION_KEEP");
+        return;
+      case SVQ_SESSION_PRIORITY:
+        o.nice = within<int>(value, -20, 20, "SVQ_SESSION_PRIORITY");
+        return;
+      case SVQ_SESSION_LOCK:
+        require(value == 0 || value == 1, "SVQ_SESSION_LOCK takes 0 or 1");
+        o.lock = value == 1;
+        return;
     }
     fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown session parameter ", raw(parameter));
   });
@@ -86,6 +100,7 @@ svq_status svq_session_eval(svq_session* session, const svq_token* tokens, size_
   return guard([&] {
     require(session != nullptr, "session is NULL");
     require(tokens != nullptr || n_tokens == 0, "tokens is NULL");
+    session->session.pace().begin_call();
     session->session.eval({tokens, n_tokens}, nullptr);
   });
 }
@@ -95,6 +110,7 @@ svq_status svq_session_eval_logits(svq_session* session, const svq_token* tokens
     require(session != nullptr, "session is NULL");
     require(tokens != nullptr || n_tokens == 0, "tokens is NULL");
     require(logits != nullptr || n_tokens == 0, "logits is NULL");
+    session->session.pace().begin_call();
     session->session.eval({tokens, n_tokens}, logits);
   });
 }

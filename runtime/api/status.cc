@@ -62,6 +62,12 @@ const char* svq_status_name(svq_status status) {
       return "SVQ_ERROR_NO_TOKENIZER";
     case SVQ_ERROR_INTERNAL:
       return "SVQ_ERROR_INTERNAL";
+    case SVQ_ERROR_DEADLINE:
+      return "SVQ_ERROR_DEADLINE";
+    case SVQ_ERROR_MISMATCH:
+      return "SVQ_ERROR_MISMATCH";
+    case SVQ_ERROR_GRAMMAR:
+      return "SVQ_ERROR_GRAMMAR";
   }
   return "SVQ_ERROR_UNKNOWN";
 }

@@ -1,10 +1,13 @@
 // Tokens and chat formats.
+#include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "runtime/api/guard.h"
+#include "runtime/grammar/tools.h"
 #include "runtime/tokenizer/chat.h"
 
 using namespace svq::rt;
@@ -12,7 +15,7 @@ using namespace svq::rt;
 namespace {
 
 std::vector<Piece> chat_pieces(const svq_model* model, const svq_message* messages, size_t n_messages, int continued,
-                               int open_answer) {
+                               int open_answer, const char* tools = nullptr) {
   require(model != nullptr, "model is NULL");
   require(messages != nullptr || n_messages == 0, "messages is NULL");
   const Model& m = *model->model;
@@ -29,7 +32,8 @@ std::vector<Piece> chat_pieces(const svq_model* model, const svq_message* messag
     list.push_back({messages[i].role, messages[i].content});
   }
   try {
-    return format_chat(*chat, tokenizer, list, continued != 0, open_answer != 0);
+    const auto listed = tools == nullptr ? std::vector<std::string>() : list_tools(tools, chat->format());
+    return format_chat(*chat, tokenizer, list, continued != 0, open_answer != 0, listed);
   } catch (const std::runtime_error& e) {
     fail(SVQ_ERROR_INVALID_ARGUMENT, e.what());
   }
@@ -84,6 +88,31 @@ svq_status svq_chat_tokenize(const svq_model* model, const svq_message* messages
     const auto pieces = chat_pieces(model, messages, n_messages, continued, open_answer);
     const auto ids = model->model->require_tokenizer().encode(pieces, false);
     copy_out(ids.data(), ids.size(), tokens, n);
+  });
+}
+
+svq_status svq_chat_tokenize_tools(const svq_model* model, const svq_message* messages, size_t n_messages,
+                                   const char* tools, int continued, int open_answer, svq_token* tokens, size_t* n) {
+  return guard([&] {
+    require(n != nullptr && tools != nullptr, "n or tools is NULL");
+    const auto pieces = chat_pieces(model, messages, n_messages, continued, open_answer, tools);
+    const auto ids = model->model->require_tokenizer().encode(pieces, false);
+    copy_out(ids.data(), ids.size(), tokens, n);
+  });
+}
+
+svq_status svq_tool_calls(const svq_model* model, const char* answer, size_t bytes, char** out_json) {
+  return guard([&] {
+    require(out_json != nullptr, "out_json is NULL");
+    *out_json = nullptr;
+    require(model != nullptr && (answer != nullptr || bytes == 0), "model or answer is NULL");
+    const svq::fb::Chat* chat = model->model->metadata().chat();
+    const std::string json = read_tool_calls(chat == nullptr ? svq::fb::ChatFormat::None : chat->format(),
+                                             bytes == 0 ? std::string_view() : std::string_view(answer, bytes));
+    char* copy = static_cast<char*>(std::malloc(json.size() + 1));
+    if (copy == nullptr) throw std::bad_alloc();
+    std::memcpy(copy, json.c_str(), json.size() + 1);
+    *out_json = copy;
   });
 }
 

@@ -1,5 +1,7 @@
 #include "runtime/base/arena.h"
 
+#include <utility>
+
 #include "runtime/base/error.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -24,6 +26,8 @@ void unpoison([[maybe_unused]] uint8_t* p, [[maybe_unused]] uint64_t n) {
 }  // namespace
 
 Arena::Arena(uint64_t bytes) : memory_(MemoryMap::anonymous(bytes)) { poison(memory_.data(), memory_.size()); }
+
+Arena::Arena(MemoryMap memory) : memory_(std::move(memory)) { poison(memory_.data(), memory_.size()); }
 
 Arena::~Arena() {
   if (!measuring()) unpoison(memory_.data(), memory_.size());

@@ -10,8 +10,9 @@ namespace svq::rt {
 
 class Arena {
  public:
-  Arena() = default;               // measures
-  explicit Arena(uint64_t bytes);  // hands out; throws Error (OUT_OF_MEMORY)
+  Arena() = default;                 // measures
+  explicit Arena(uint64_t bytes);    // hands out; throws Error (OUT_OF_MEMORY)
+  explicit Arena(MemoryMap memory);  // hands out zeroed memory that is already there
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena();
@@ -23,6 +24,7 @@ class Arena {
   }
   uint64_t used() const { return used_; }
   bool measuring() const { return memory_.data() == nullptr; }
+  MemoryMap& memory() { return memory_; }
 
  private:
   uint8_t* take_bytes(uint64_t bytes);

@@ -1,6 +1,8 @@
 #include "runtime/base/cpu.h"
 
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -45,6 +47,15 @@ bool pin_this_thread(const std::vector<uint32_t>& cpus) {
     if (c < CPU_SETSIZE) CPU_SET(c, &set);
   }
   return sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
+bool set_this_threads_priority(int nice) {
+  if (nice == 20) {
+    sched_param none{};
+    return sched_setscheduler(0, SCHED_IDLE, &none) == 0;
+  }
+  // On Linux a nice value belongs to a thread, whatever the name of the call says.
+  return setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), nice) == 0;
 }
 
 }  // namespace svq::rt

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,6 +51,15 @@ MemoryMap MemoryMap::anonymous(size_t bytes) {
   return map;
 }
 
+MemoryMap MemoryMap::of_descriptor(int fd, size_t bytes, int flags) {
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+  if (data == MAP_FAILED) fail(SVQ_ERROR_OUT_OF_MEMORY, bytes, " bytes of memory are not to be had");
+  MemoryMap map;
+  map.data_ = static_cast<uint8_t*>(data);
+  map.size_ = bytes;
+  return map;
+}
+
 MemoryMap::MemoryMap(MemoryMap&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
@@ -67,6 +77,17 @@ void MemoryMap::prefer_huge_pages() {
 #ifdef MADV_HUGEPAGE
   if (data_ != nullptr) madvise(data_, size_, MADV_HUGEPAGE);  // a hint: failure does not matter
 #endif
+}
+
+void MemoryMap::lock(const std::string& what) const {
+  if (data_ == nullptr || mlock(data_, size_) == 0) return;
+  const int error = errno;
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  fail(SVQ_ERROR_OUT_OF_MEMORY, what, ": ", size_, " bytes cannot be locked in memory: ", std::strerror(error),
+       limit.rlim_cur == RLIM_INFINITY
+           ? std::string()
+           : cat(" (this process may lock ", limit.rlim_cur, " bytes: raise it by ulimit -l or LimitMEMLOCK)"));
 }
 
 void MemoryMap::prefault() const {

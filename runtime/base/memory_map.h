@@ -13,6 +13,8 @@ class MemoryMap {
   static MemoryMap file(const std::string& path);
   // Zeroed, readable and writable; pages take memory when first touched. Throws Error (OUT_OF_MEMORY).
   static MemoryMap anonymous(size_t bytes);
+  // Readable and writable pages of an open descriptor; flags as of mmap. Throws Error (OUT_OF_MEMORY).
+  static MemoryMap of_descriptor(int fd, size_t bytes, int flags);
 
   MemoryMap(MemoryMap&& other) noexcept;
   MemoryMap& operator=(MemoryMap&& other) noexcept;
@@ -23,6 +25,8 @@ class MemoryMap {
   // For anonymous memory that will be filled entirely: fewer TLB misses, but pages of 2 MB are taken at a touch.
   void prefer_huge_pages();
   void prefault() const;  // reads every page into memory
+  // Keeps the pages in memory from now on. Throws Error (OUT_OF_MEMORY): `what`, the bytes and the process's limit.
+  void lock(const std::string& what) const;
 
  private:
   uint8_t* data_ = nullptr;

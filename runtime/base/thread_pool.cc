@@ -1,6 +1,10 @@
 #include "runtime/base/thread_pool.h"
 
+#include <cerrno>
+#include <cstring>
+
 #include "runtime/base/cpu.h"
+#include "runtime/base/error.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -37,14 +41,25 @@ uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
 ThreadPool::ThreadPool(const ThreadOptions& options)
     : threads_(options.threads == 0 ? 1 : options.threads), claims_(threads_) {
   workers_.reserve(threads_ - 1);
+  std::atomic<uint32_t> started{0};
+  std::atomic<int> refused{0};  // errno of a worker whose priority could not be set
   try {
     for (uint32_t t = 1; t < threads_; ++t) {
       std::vector<uint32_t> cpus = options.cpus;
       if (options.pin && !cpus.empty()) cpus = {options.cpus[t % options.cpus.size()]};
-      workers_.emplace_back([this, t, cpus] {
+      workers_.emplace_back([this, t, cpus, nice = options.nice, &started, &refused] {
         if (!cpus.empty()) pin_this_thread(cpus);
+        if (nice != 0 && !set_this_threads_priority(nice)) refused.store(errno, std::memory_order_relaxed);
+        // Counted last: the constructor may return, and its variables go, once all are.
+        const uint32_t now = started.fetch_add(1, std::memory_order_acq_rel) + 1;
+        if (now + 1 == threads_) ready_.store(1, std::memory_order_release), ready_.notify_one();
         work(t);
       });
+    }
+    if (threads_ > 1) ready_.wait(0, std::memory_order_acquire);
+    if (const int error = refused.load(std::memory_order_relaxed); error != 0) {
+      fail(SVQ_ERROR_UNSUPPORTED, "the system refused the worker threads' priority of ", options.nice, ": ",
+           std::strerror(error), options.nice < 0 ? " (it takes CAP_SYS_NICE or a limit by ulimit -e)" : "");
     }
   } catch (...) {
     stop();

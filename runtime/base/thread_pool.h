@@ -14,12 +14,13 @@ namespace svq::rt {
 struct ThreadOptions {
   uint32_t threads = 1;        // the caller among them
   bool pin = false;            // worker i (1 …) runs on the i-th CPU of `cpus`; CPU 0 is left to the caller
+  int nice = 0;                // of the workers: -20 … 19; 20: only when a CPU has nothing else to do
   std::vector<uint32_t> cpus;  // that workers may use; empty: any. The calling thread is never moved.
 };
 
 class ThreadPool {
  public:
-  explicit ThreadPool(const ThreadOptions& options);
+  explicit ThreadPool(const ThreadOptions& options);  // throws Error (UNSUPPORTED) if the system refuses the priority
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -62,6 +63,7 @@ class ThreadPool {
   };
   std::vector<Claim> claims_;  // (threads)
   std::atomic<bool> stop_{false};
+  std::atomic<uint32_t> ready_{0};  // 1: every worker has started
   std::vector<std::thread> workers_;
 };
 

@@ -96,6 +96,7 @@ void ModelFile::open_metadata(std::span<const uint8_t> metadata) {
     fail(SVQ_ERROR_FORMAT, name_, ": the metadata is not a valid \"SVQM\" flatbuffer");
   }
   model_ = fb::GetModel(metadata.data());
+  fingerprint_ = XXH3_64bits(metadata.data(), metadata.size());
   check_model(*model_, data_.size(), name_);
 }
 

@@ -24,6 +24,9 @@ class ModelFile {
   std::span<const uint8_t> data() const { return data_; }
   uint64_t bytes() const { return bytes_; }
   void prefault() const { map_.prefault(); }
+  void lock() const { map_.lock(name_); }  // throws Error (OUT_OF_MEMORY)
+  // Of the metadata, which holds the checksums of all tensors: what tells two models apart.
+  uint64_t fingerprint() const { return fingerprint_; }
 
  private:
   ModelFile() = default;
@@ -36,6 +39,7 @@ class ModelFile {
   const fb::Model* model_ = nullptr;
   std::span<const uint8_t> data_;
   uint64_t bytes_ = 0;
+  uint64_t fingerprint_ = 0;
 };
 
 // Recomputes the checksum of every tensor; throws Error (CHECKSUM) naming the first that differs.

@@ -48,6 +48,14 @@ class Backend {
   virtual void add(Buffer x, Buffer y) = 0;           // x += y
   // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory.
   virtual void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) = 0;
+
+  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes in host memory, keys
+  // before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h).
+  virtual uint64_t cache_bytes(uint32_t n) const = 0;
+  virtual void read_cache(uint32_t n, uint8_t* out) const = 0;
+  virtual void write_cache(uint32_t n, const uint8_t* in) = 0;
+  // Forgets positions [keep, keep + drop) of n; those behind them move up, their keys turned back by as many positions.
+  virtual void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) = 0;
 };
 
 }  // namespace svq::rt

@@ -8,13 +8,13 @@
 namespace svq::rt {
 
 CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const kernels::Table& kernels,
-                       ThreadPool* pool, Arena& arena)
+                       ThreadPool* pool, Arena& arena, Arena& cache_arena)
     : w_(weights),
       options_(options),
       k_(kernels),
       pool_(pool),
       arena_(arena),
-      cache_(weights.config, options.context, options.kv_bits, arena) {
+      cache_(weights.config, options.context, options.kv_bits, cache_arena) {
   const uint64_t n = options_.max_tokens, half = w_.config.head_dim / 2;
   rope_cos_ = arena.take<float>(n * half);
   rope_sin_ = arena.take<float>(n * half);

@@ -22,10 +22,10 @@ struct CpuOptions {
 
 class CpuBackend final : public Backend {
  public:
-  // All memory comes from the arena, here and in make_buffer. With a measuring arena nothing may be run and pool may be
-  // null.
+  // All memory comes from the arenas, here and in make_buffer; the KV cache's from its own, which may be shared. With
+  // measuring arenas nothing may be run and pool may be null.
   CpuBackend(const Weights& weights, const CpuOptions& options, const kernels::Table& kernels, ThreadPool* pool,
-             Arena& arena);
+             Arena& arena, Arena& cache_arena);
 
   Buffer make_buffer(uint32_t width) override;
   void begin(uint32_t position, std::span<const int32_t> tokens) override;
@@ -36,6 +36,11 @@ class CpuBackend final : public Backend {
   void silu_mul(Buffer gate, Buffer up) override;
   void add(Buffer x, Buffer y) override;
   void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) override;
+
+  uint64_t cache_bytes(uint32_t n) const override { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
+  void read_cache(uint32_t n, uint8_t* out) const override;
+  void write_cache(uint32_t n, const uint8_t* in) override;
+  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) override;
 
   const KvCache& cache() const { return cache_; }
 

@@ -14,7 +14,9 @@ Forward::Forward(const Weights& weights, Backend& backend)
       up_(b_.make_buffer(w_.config.intermediate)),
       y_(b_.make_buffer(w_.config.hidden)) {}
 
-void Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits) {
+bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits,
+                  Pace& pace) {
+  pace.begin_step();
   b_.begin(position, tokens);
   b_.embed(w_.embedding, x_);
 
@@ -37,9 +39,14 @@ void Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t f
     const Projection down[] = {{block.down, y_}};
     b_.project(gate_, {}, down);
     b_.add(x_, y_);
+    if (!pace.step()) return false;
   }
 
-  if (logits != nullptr) b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
+  if (logits != nullptr) {
+    b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
+    (void)pace.step();  // all is done: a stop is for the next chunk
+  }
+  return true;
 }
 
 }  // namespace svq::rt

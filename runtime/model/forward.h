@@ -4,6 +4,7 @@
 #include <span>
 
 #include "runtime/model/backend.h"
+#include "runtime/model/pace.h"
 #include "runtime/model/weights.h"
 
 namespace svq::rt {
@@ -14,8 +15,9 @@ class Forward {
   Forward(const Weights& weights, Backend& backend);
 
   // Evaluates a chunk whose first token is at `position`. logits null: none are computed; else (n - first_logits,
-  // vocab) for the chunk's tokens from first_logits on.
-  void run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits);
+  // vocab) for the chunk's tokens from first_logits on. False: `pace` ended it between two layers; nothing of the chunk
+  // counts as evaluated.
+  bool run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, Pace& pace);
 
  private:
   const Weights& w_;

@@ -22,16 +22,31 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     fail(SVQ_ERROR_OUT_OF_MEMORY, path, ": ", file.bytes(), " bytes, more than the memory limit of ",
          options.memory_limit);
   }
-  if (options.prefault) file.prefault();
+  if (options.memory_budget != 0) {
+    const uint64_t heap = model_heap_bytes(file.model(), Weights(file, false));
+    if (file.bytes() + heap > options.memory_budget) {
+      fail(SVQ_ERROR_OUT_OF_MEMORY, path, ": the file's ", file.bytes(), " bytes and ", heap,
+           " of memory beside it exceed the budget of ", options.memory_budget);
+    }
+  }
+  if (options.lock) {
+    file.lock();
+  } else if (options.prefault) {
+    file.prefault();
+  }
   if (options.verify) verify_checksums(file);
-  auto model = std::make_shared<const Model>(std::move(file));
+  auto model = std::make_shared<const Model>(std::move(file), options.memory_budget);
   log(SVQ_LOG_INFO, cat(path, ": ", model->file().bytes(), " bytes, ", model->sizes().n_parameters,
                         " weights, kernels: ", kernels::isa_name(model->kernels().isa)));
   return model;
 }
 
-Model::Model(ModelFile file)
-    : file_(std::move(file)), kernels_(select_kernels()), weights_(file_), sizes_(measure(file_.model())) {
+Model::Model(ModelFile file, uint64_t memory_budget)
+    : file_(std::move(file)),
+      kernels_(select_kernels()),
+      weights_(file_),
+      sizes_(measure(file_.model())),
+      memory_budget_(memory_budget) {
   const fb::Tokenizer* tables = file_.model().tokenizer();
   if (tables == nullptr) return;
   try {
@@ -43,9 +58,28 @@ Model::Model(ModelFile file)
   }
 }
 
+Model::Reservation Model::reserve(uint64_t session_bytes) const {
+  Reservation out(*this, session_bytes);  // takes it back if the budget refuses
+  const uint64_t sessions = reserved_.fetch_add(session_bytes, std::memory_order_relaxed) + session_bytes;
+  if (memory_budget_ != 0) {
+    const uint64_t model = file_.bytes() + model_heap_bytes(file_.model(), weights_);
+    if (model + sessions > memory_budget_) {
+      fail(SVQ_ERROR_OUT_OF_MEMORY, file_.name(), ": a session of ", session_bytes, " bytes beside the model's ", model,
+           " and other sessions' ", sessions - session_bytes, " exceeds the budget of ", memory_budget_);
+    }
+  }
+  return out;
+}
+
 const Tokenizer& Model::require_tokenizer() const {
   if (tokenizer_ == nullptr) fail(SVQ_ERROR_NO_TOKENIZER, file_.name(), ": the file holds no tokenizer");
   return *tokenizer_;
+}
+
+std::shared_ptr<const TokenTrie> Model::token_trie() const {
+  const Tokenizer& tokenizer = require_tokenizer();
+  std::call_once(trie_once_, [&] { trie_ = std::make_shared<const TokenTrie>(tokenizer); });
+  return trie_;
 }
 
 uint64_t model_heap_bytes(const fb::Model& metadata, const Weights& weights) {

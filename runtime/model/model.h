@@ -1,11 +1,15 @@
 // A loaded model: file, weights, tokenizer and the kernels that will run it. Immutable, shared by sessions.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "kernels-neon/kernels.h"
 #include "runtime/file/model_file.h"
+#include "runtime/grammar/token_trie.h"
 #include "runtime/model/weights.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -15,12 +19,28 @@ struct ModelOptions {
   bool verify = false;        // every tensor's checksum
   uint64_t memory_limit = 0;  // bytes of the file; 0: none
   bool prefault = false;
+  uint64_t memory_budget = 0;  // bytes of the file, the model and all sessions together; 0: none
+  bool lock = false;           // the file's pages stay in memory
 };
 
 class Model {
  public:
   static std::shared_ptr<const Model> load(const std::string& path, const ModelOptions& options);
-  explicit Model(ModelFile file);
+  explicit Model(ModelFile file, uint64_t memory_budget = 0);
+
+  // A session's share of the memory budget, given back when it goes.
+  class Reservation {
+   public:
+    Reservation(const Model& model, uint64_t bytes) : model_(&model), bytes_(bytes) {}
+    Reservation(Reservation&& other) noexcept : model_(other.model_), bytes_(std::exchange(other.bytes_, 0)) {}
+    ~Reservation() { model_->reserved_.fetch_sub(bytes_, std::memory_order_relaxed); }
+
+   private:
+    const Model* model_;
+    uint64_t bytes_;
+  };
+  // Throws Error (OUT_OF_MEMORY) naming the numbers if the session would not fit.
+  Reservation reserve(uint64_t session_bytes) const;
 
   const ModelFile& file() const { return file_; }
   const fb::Model& metadata() const { return file_.model(); }
@@ -29,6 +49,7 @@ class Model {
   const kernels::Table& kernels() const { return kernels_; }
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the file has none
   const Tokenizer& require_tokenizer() const;                      // throws Error (NO_TOKENIZER)
+  std::shared_ptr<const TokenTrie> token_trie() const;             // made by the first call; likewise
 
  private:
   ModelFile file_;
@@ -36,6 +57,10 @@ class Model {
   Weights weights_;
   WeightSizes sizes_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  mutable std::once_flag trie_once_;
+  mutable std::shared_ptr<const TokenTrie> trie_;
+  const uint64_t memory_budget_;
+  mutable std::atomic<uint64_t> reserved_{0};  // bytes of all sessions
 };
 
 // The kernels that this CPU and SVQ_ISA select; throws Error (UNSUPPORTED).

@@ -1,16 +1,18 @@
 // One conversation: KV cache, scratch memory, sampler and threads. One caller at a time; cancel() from anywhere.
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 
 #include "runtime/base/arena.h"
+#include "runtime/base/shared_pages.h"
+#include "runtime/grammar/matcher.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/cpu_backend.h"
 #include "runtime/model/forward.h"
 #include "runtime/model/model.h"
+#include "runtime/model/pace.h"
 #include "runtime/sampling/sampler.h"
 #include "runtime/base/utf8_stream.h"
 
@@ -24,6 +26,10 @@ struct SessionOptions {
   uint32_t activations = 8;  // 8 or 32
   bool pin_threads = false;
   uint64_t affinity = 0;  // bit i: CPU i; 0: any
+  bool shift = false;     // when full: the oldest tokens make room
+  uint32_t keep = 0;      // first tokens that are never shifted out
+  int nice = 0;           // of the workers; 20: idle class
+  bool lock = false;      // memory stays resident
 };
 
 // Heap bytes of a session with these options.
@@ -32,23 +38,41 @@ uint64_t session_bytes(const Weights& weights, const kernels::Table& kernels, co
 class Session {
  public:
   Session(std::shared_ptr<const Model> model, const SessionOptions& options);
+  // A session that holds what `parent` holds (context, logits, sampler) and shares the pages of its cache until one of
+  // the two writes to them. Context and kv_bits of the options are the parent's.
+  Session(Session& parent, SessionOptions options);
 
   const Model& model() const { return *model_; }
   // Appends tokens and evaluates them. all_logits: null, or (n, vocab) to fill. Throws Error: INVALID_ARGUMENT (a token
-  // out of range) and CONTEXT_FULL before anything is evaluated, CANCELLED between chunks.
+  // out of range) and CONTEXT_FULL before anything is evaluated, CANCELLED and DEADLINE with whole chunks done.
   void eval(std::span<const int32_t> tokens, float* all_logits);
   const float* logits() const { return has_logits_ ? parts_->logits : nullptr; }  // (vocab)
-  int32_t sample();
+  // Draws a token; under a grammar one that may follow, and reads it there. room: tokens that may still be drawn, an
+  // ending one included: what is drawn leaves enough of them to bring the grammar's text to its end.
+  int32_t sample(uint64_t room = UINT64_MAX);
+  // From the grammar's beginning; null: none.
+  void set_grammar(std::shared_ptr<const Grammar> grammar);
+  Matcher* matcher() { return matcher_.get(); }
 
   uint32_t position() const { return position_; }
   uint32_t context() const { return options_.context; }
   uint32_t threads() const { return options_.threads; }
+  bool shifts() const { return options_.shift; }
   void truncate(uint64_t position);
-  void cancel() { cancelled_.store(true, std::memory_order_relaxed); }
-  void check_cancelled();  // throws Error (CANCELLED), once per cancel()
-  uint64_t memory() const { return sizeof *this + arena_.used(); }
+  void cancel() { pace_.cancel(); }
+  void check_stopped();  // throws Error: CANCELLED, once per cancel(), or DEADLINE
+  Pace& pace() { return pace_; }
+  uint64_t memory() const { return sizeof *this + arena_.used() + cache_arena_.used(); }
+
+  // The context as bytes (session_state.cc): model, tokens, cache, logits, random state.
+  uint64_t state_bytes() const;
+  void save_state(uint8_t* out) const;
+  // Throws Error before anything has changed: FORMAT, VERSION, CHECKSUM, MISMATCH (another model), CONTEXT_FULL. `name`
+  // is what the bytes are called in it.
+  void restore_state(std::span<const uint8_t> state, const std::string& name);
   Sampler& sampler() { return parts_->sampler; }
   Utf8Stream& stream() { return stream_; }
+  const void* cache_address() { return cache_arena_.memory().data(); }
 
  private:
   friend uint64_t session_bytes(const Weights&, const kernels::Table&, const SessionOptions&);
@@ -56,7 +80,7 @@ class Session {
   // What lies in the arena. Built twice: on a measuring arena, then on one of that size.
   struct Parts {
     Parts(const Weights& weights, const kernels::Table& kernels, const SessionOptions& options, ThreadPool* pool,
-          Arena& arena);
+          Arena& arena, Arena& cache_arena);
     CpuBackend backend;
     Forward forward;
     Sampler sampler;
@@ -64,15 +88,30 @@ class Session {
     int32_t* history;  // (context) the tokens evaluated
   };
 
+  struct Bytes {
+    uint64_t arena, cache;
+    uint64_t total() const { return sizeof(Session) + arena + cache; }
+  };
+  static Bytes measure(const Weights& weights, const kernels::Table& kernels, const SessionOptions& resolved);
+  Session(std::shared_ptr<const Model> model, const SessionOptions& resolved, const Bytes& bytes, Session* parent);
+  std::shared_ptr<SharedPages> freeze();
+  void make_room(uint32_t n);
+
   const std::shared_ptr<const Model> model_;
   const SessionOptions options_;
+  const Model::Reservation reservation_;
   ThreadPool pool_;
-  Arena arena_;
+  // The cache's pages. own_: this session's alone so far, written in place. Else what it writes is a copy of its own,
+  // and positions [0, shared_to_) are still as they are in frozen_.
+  std::shared_ptr<SharedPages> own_, frozen_;
+  uint32_t shared_to_ = 0;
+  Arena arena_, cache_arena_;
   std::optional<Parts> parts_;
   Utf8Stream stream_;
+  std::unique_ptr<Matcher> matcher_;
+  Pace pace_;
   uint32_t position_ = 0;
   bool has_logits_ = false;
-  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace svq::rt

@@ -61,15 +61,31 @@ double Sampler::uniform() {
   return static_cast<double>(z >> 11) * 0x1p-53;
 }
 
-int32_t Sampler::sample(const float* logits, std::span<const int32_t> history) {
+int32_t Sampler::sample(const float* logits, std::span<const int32_t> history, const uint64_t* allowed) {
   check(logits, vocab_);
   if (settings.repetition_penalty != 1.0) {
     logits = penalise(logits, history.last(std::min<size_t>(history.size(), settings.repetition_window)));
   }
+  if (allowed != nullptr) logits = exclude(logits, allowed);
   if (settings.temperature != 0) return draw(logits);
   const float top = maximum(logits, vocab_);
   if (top == kLowest) fail(SVQ_ERROR_INTERNAL, "every logit is -infinity: no token can be drawn");
   return static_cast<int32_t>(std::find(logits, logits + vocab_, top) - logits);
+}
+
+const float* Sampler::exclude(const float* logits, const uint64_t* allowed) {
+  for (uint32_t begin = 0; begin < vocab_; begin += 64) {
+    const uint64_t word = allowed[begin / 64];
+    const uint32_t n = std::min(64u, vocab_ - begin);
+    if (word == 0) {
+      std::fill_n(penalised_ + begin, n, kLowest);
+    } else if (word != ~uint64_t{0}) {
+      for (uint32_t i = 0; i < n; ++i) penalised_[begin + i] = (word >> i & 1) != 0 ? logits[begin + i] : kLowest;
+    } else if (logits != penalised_) {
+      std::memcpy(penalised_ + begin, logits + begin, n * sizeof(float));
+    }
+  }
+  return penalised_;
 }
 
 const float* Sampler::penalise(const float* logits, std::span<const int32_t> window) {

@@ -31,10 +31,12 @@ class Sampler {
 
   SamplerSettings settings;
   void seed(uint64_t seed) { state_ = seed; }
+  uint64_t state() const { return state_; }  // seed(state()) goes on with the same numbers
 
   // logits (vocab); history: the tokens so far. Allocates nothing. Throws Error (INTERNAL) if a logit is NaN or
   // infinite, or all are -infinity; -infinity excludes a token.
-  int32_t sample(const float* logits, std::span<const int32_t> history);
+  // allowed: null, or a bit per token, of which at least one is set: the others are excluded before all else.
+  int32_t sample(const float* logits, std::span<const int32_t> history, const uint64_t* allowed = nullptr);
 
  private:
   struct Candidate {
@@ -44,6 +46,7 @@ class Sampler {
   static bool before(const Candidate& a, const Candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
   }
+  const float* exclude(const float* logits, const uint64_t* allowed);
   const float* penalise(const float* logits, std::span<const int32_t> window);
   Candidate* collect(const float* logits, float top);
   Candidate* collect_largest(const float* logits);
@@ -53,7 +56,7 @@ class Sampler {
 
   const uint32_t vocab_;
   Candidate* candidates_;  // (vocab)
-  float* penalised_;       // (vocab) logits after the repetition penalty, when there is one
+  float* penalised_;       // (vocab) logits after the repetition penalty and the exclusions, when there are any
   uint8_t* seen_;          // (vocab) zero between two calls
   uint64_t state_ = 0;
 };

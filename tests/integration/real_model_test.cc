@@ -49,7 +49,7 @@ class RealModel : public testing::Test {
     if (fs::exists(file(bits))) return;
     int status = 0;
     run(program("svqconvert") + quoted(source_) + " -o " + quoted(file(bits)) + " --bits " + std::to_string(bits) +
-            " --calibration \"" SVQ_DEMO_TEXT "\" --calibration-sequences 5 --calibration-length 128 --quiet",
+            " --calibration \"" SVQ_DEMO_TEXT "\" --calibration-sequences 5 --calibration-length 128 --effort none --quiet",
         &status);
     ASSERT_EQ(status, 0);
     ASSERT_TRUE(fs::exists(file(bits)));

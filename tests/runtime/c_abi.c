@@ -90,6 +90,21 @@ static void nulls(void) {
   EXPECT_INVALID(svq_session_set_sampler(NULL, SVQ_SAMPLER_SEED, 1));
   EXPECT_INVALID(svq_session_sample(NULL, &token));
   EXPECT_INVALID(svq_session_generate(NULL, &token, 1, 1, NULL, NULL, NULL));
+  EXPECT_INVALID(svq_session_fork(NULL, NULL, &session));
+  EXPECT(session == NULL);
+  EXPECT_INVALID(svq_session_fork(NULL, NULL, NULL));
+  EXPECT_INVALID(svq_session_save(NULL, &count, &n));
+  EXPECT_INVALID(svq_session_restore(NULL, &count, 8));
+  EXPECT_INVALID(svq_session_save_file(NULL, "x"));
+  EXPECT_INVALID(svq_session_restore_file(NULL, "x"));
+  EXPECT_INVALID(svq_session_set_limit(NULL, SVQ_LIMIT_DEADLINE_US, 1));
+  svq_grammar_free(NULL);
+  EXPECT(svq_grammar_memory(NULL) == 0);
+  EXPECT_INVALID(svq_grammar_create(NULL, SVQ_GRAMMAR_GBNF, "", 0, NULL));
+  EXPECT_INVALID(svq_session_set_grammar(NULL, NULL));
+  EXPECT_INVALID(svq_tool_calls(NULL, "x", 1, &json));
+  EXPECT_INVALID(svq_tool_calls(NULL, "x", 1, NULL));
+  EXPECT_INVALID(svq_chat_tokenize_tools(NULL, &message, 0, "[]", 0, 1, &token, &n));
   EXPECT_INVALID(svq_model_create_random(NULL, 2, 0, &model));
   EXPECT_INVALID(svq_model_create_random("smollm2-135m", 2, 0, NULL));
   EXPECT_INVALID(svq_model_create_random("no such shape", 2, 0, &model));
@@ -110,7 +125,7 @@ static void constants(void) {
   EXPECT(svq_shape_name((size_t)-1) == NULL);
 }
 
-static void missing_files(const char* path) {
+static void missing_files(const char* program, const char* path) {
   svq_model* model = NULL;
   svq_size_estimate size;
   EXPECT_STATUS(svq_model_load("/nonexistent/a.svq", NULL, &model), SVQ_ERROR_IO);
@@ -118,7 +133,7 @@ static void missing_files(const char* path) {
   EXPECT_STATUS(svq_model_load("/", NULL, &model), SVQ_ERROR_IO);
   EXPECT_STATUS(svq_model_load("/dev/null", NULL, &model), SVQ_ERROR_IO);
   EXPECT_STATUS(svq_estimate_size("/nonexistent/a.svq", NULL, &size), SVQ_ERROR_IO);
-  EXPECT_STATUS(svq_model_load(__FILE__, NULL, &model), SVQ_ERROR_FORMAT);
+  EXPECT_STATUS(svq_model_load(program, NULL, &model), SVQ_ERROR_FORMAT);
   EXPECT(model == NULL);
   EXPECT_STATUS(svq_estimate_size(path, NULL, &size), SVQ_OK); /* success clears the sentence */
 }
@@ -138,6 +153,16 @@ static void parameters(const char* path) {
   EXPECT_INVALID(svq_session_params_set(sp, SVQ_SESSION_CONTEXT, (int64_t)1 << 40));
   EXPECT_INVALID(svq_session_params_set(sp, SVQ_SESSION_ACTIVATIONS, 16));
   EXPECT_INVALID(svq_session_params_set(sp, SVQ_SESSION_PIN_THREADS, 2));
+  EXPECT_INVALID(svq_model_params_set(mp, SVQ_MODEL_MEMORY_BUDGET, -1));
+  EXPECT_INVALID(svq_model_params_set(mp, SVQ_MODEL_LOCK, 2));
+  EXPECT_INVALID(svq_session_params_set(sp, SVQ_SESSION_SHIFT, 2));
+  EXPECT_INVALID(svq_session_params_set(sp, SVQ_SESSION_KEEP, -1));
+  EXPECT_INVALID(svq_session_params_set(sp, SVQ_SESSION_PRIORITY, 21));
+  EXPECT_INVALID(svq_session_params_set(sp, SVQ_SESSION_LOCK, -1));
+  EXPECT_STATUS(svq_model_params_set(mp, SVQ_MODEL_MEMORY_BUDGET, 1000), SVQ_OK);
+  EXPECT_STATUS(svq_model_load(path, mp, &model), SVQ_ERROR_OUT_OF_MEMORY);
+  EXPECT(strstr(svq_last_error(), "budget of 1000") != NULL);
+  EXPECT_STATUS(svq_model_params_set(mp, SVQ_MODEL_MEMORY_BUDGET, 0), SVQ_OK);
   EXPECT_STATUS(svq_model_params_set(mp, SVQ_MODEL_MEMORY_LIMIT, 100), SVQ_OK);
   EXPECT_STATUS(svq_model_load(path, mp, &model), SVQ_ERROR_OUT_OF_MEMORY);
   EXPECT_STATUS(svq_model_params_set(mp, SVQ_MODEL_MEMORY_LIMIT, 0), SVQ_OK);
@@ -222,6 +247,111 @@ static void facts(const svq_model* model) {
   EXPECT_INVALID(svq_model_code_histogram(model, NULL, counts, &n));
 }
 
+static int gather(const char* text, size_t bytes, svq_token token, void* user) {
+  (void)token;
+  strncat((char*)user, text, bytes);
+  return 0;
+}
+
+static void grammar(svq_model* model) {
+  const char* schema =
+      "{\"type\": \"object\", \"properties\": {\"on\": {\"type\": \"boolean\"}}, \"required\": [\"on\"]}";
+  const char* tools = "[{\"name\": \"stop\"}]";
+  svq_grammar* g = (svq_grammar*)&failures;
+  svq_model* other = NULL;
+  svq_session* s = NULL;
+  svq_generate_result result;
+  svq_token tokens[1024], prompt = 5;
+  size_t n = 1024;
+  char text[2048] = "";
+  char* json = NULL;
+  svq_message message;
+  EXPECT_STATUS(svq_grammar_create(model, SVQ_GRAMMAR_GBNF, "root ::= ", 4, &g), SVQ_ERROR_GRAMMAR);
+  EXPECT(g == NULL);
+  EXPECT_INVALID(svq_grammar_create(model, (svq_grammar_kind)99, "", 0, &g));
+  EXPECT_INVALID(svq_grammar_create(model, SVQ_GRAMMAR_GBNF, NULL, 0, &g));
+  EXPECT_STATUS(svq_grammar_create(model, SVQ_GRAMMAR_JSON_SCHEMA, schema, strlen(schema), &g), SVQ_OK);
+  EXPECT(svq_grammar_memory(g) > 0);
+  EXPECT_STATUS(svq_session_create(model, NULL, &s), SVQ_OK);
+  EXPECT_STATUS(svq_session_set_grammar(s, g), SVQ_OK);
+  svq_grammar_free(g); /* the session keeps it */
+  EXPECT_STATUS(svq_session_generate(s, &prompt, 1, 120, gather, text, &result), SVQ_OK);
+  EXPECT(result.stop == 0 && text[0] == '{' && strstr(text, "\"on\"") != NULL && text[strlen(text) - 1] == '}');
+  EXPECT_STATUS(svq_session_set_grammar(s, NULL), SVQ_OK);
+
+  message.role = "user";
+  message.content = "Halt!";
+  EXPECT_STATUS(svq_chat_tokenize_tools(model, &message, 1, tools, 0, 1, tokens, &n), SVQ_OK);
+  EXPECT_INVALID(svq_chat_tokenize_tools(model, &message, 1, NULL, 0, 1, tokens, &n));
+  EXPECT_STATUS(svq_chat_tokenize_tools(model, &message, 1, "[", 0, 1, tokens, &n), SVQ_ERROR_GRAMMAR);
+  EXPECT_STATUS(svq_grammar_create(model, SVQ_GRAMMAR_TOOLS, tools, strlen(tools), &g), SVQ_OK);
+  EXPECT_STATUS(svq_session_set_grammar(s, g), SVQ_OK);
+  text[0] = '\0';
+  EXPECT_STATUS(svq_session_generate(s, &prompt, 1, 120, gather, text, &result), SVQ_OK);
+  EXPECT(result.stop == 0);
+  EXPECT_STATUS(svq_tool_calls(model, text, strlen(text), &json), SVQ_OK);
+  EXPECT(json != NULL && strncmp(json, "[{\"name\":\"stop\",\"arguments\":{", 29) == 0);
+  svq_string_free(json);
+  EXPECT_STATUS(svq_tool_calls(model, NULL, 0, &json), SVQ_OK);
+  EXPECT(json != NULL && strcmp(json, "[]") == 0);
+  svq_string_free(json);
+  EXPECT_STATUS(svq_tool_calls(model, "<tool_call>", 11, &json), SVQ_ERROR_GRAMMAR);
+
+  EXPECT_STATUS(svq_model_create_random("smollm2-135m", 2, 1, &other), SVQ_OK);
+  svq_session_free(s);
+  EXPECT_STATUS(svq_session_create(other, NULL, &s), SVQ_OK);
+  EXPECT_INVALID(svq_session_set_grammar(s, g));
+  svq_grammar_free(g);
+  svq_session_free(s);
+  EXPECT_STATUS(svq_grammar_create(other, SVQ_GRAMMAR_GBNF, "root ::= \"a\"", 12, &g), SVQ_ERROR_NO_TOKENIZER);
+  svq_model_free(other);
+}
+
+static void state(svq_session* s) {
+  svq_session* child = NULL;
+  size_t n = 0, need = 0, position = svq_session_position(s);
+  const char* path = "c_abi_state.svqk";
+  char* bytes;
+  EXPECT_STATUS(svq_session_save(s, NULL, &n), SVQ_ERROR_BUFFER_TOO_SMALL);
+  EXPECT(n > 0);
+  bytes = (char*)malloc(n);
+  need = n - 1;
+  EXPECT_STATUS(svq_session_save(s, bytes, &need), SVQ_ERROR_BUFFER_TOO_SMALL);
+  EXPECT_STATUS(svq_session_save(s, bytes, &n), SVQ_OK);
+  EXPECT_INVALID(svq_session_save(s, bytes, NULL));
+  EXPECT_STATUS(svq_session_save_file(s, path), SVQ_OK);
+  EXPECT_INVALID(svq_session_save_file(s, NULL));
+  EXPECT_STATUS(svq_session_save_file(s, "/nonexistent/a"), SVQ_ERROR_IO);
+  EXPECT_STATUS(svq_session_fork(s, NULL, &child), SVQ_OK);
+  EXPECT(svq_session_position(child) == position && svq_session_context(child) == 32);
+  EXPECT_STATUS(svq_session_truncate(child, 0), SVQ_OK);
+  EXPECT_STATUS(svq_session_restore(child, bytes, n), SVQ_OK);
+  EXPECT(svq_session_position(child) == position);
+  EXPECT_INVALID(svq_session_restore(child, NULL, n));
+  EXPECT_STATUS(svq_session_restore(child, bytes, 3), SVQ_ERROR_FORMAT);
+  EXPECT_STATUS(svq_session_restore_file(child, path), SVQ_OK);
+  EXPECT_STATUS(svq_session_restore_file(child, "/nonexistent/a"), SVQ_ERROR_IO);
+  EXPECT_INVALID(svq_session_restore_file(child, NULL));
+  EXPECT_INVALID(svq_session_set_limit(child, (svq_limit_parameter)99, 1));
+  EXPECT_INVALID(svq_session_set_limit(child, SVQ_LIMIT_DEADLINE_US, -1));
+  EXPECT_INVALID(svq_session_set_limit(child, SVQ_LIMIT_CANCEL_US, -1));
+  EXPECT_INVALID(svq_session_set_limit(child, SVQ_LIMIT_DUTY_PERCENT, 0));
+  EXPECT_INVALID(svq_session_set_limit(child, SVQ_LIMIT_DUTY_WINDOW_US, 0));
+  EXPECT_STATUS(svq_session_set_limit(child, SVQ_LIMIT_DEADLINE_US, 1), SVQ_OK);
+  EXPECT_STATUS(svq_session_truncate(child, 0), SVQ_OK);
+  {
+    svq_token tokens[30] = {0};
+    svq_generate_result result;
+    EXPECT_STATUS(svq_session_eval(child, tokens, 30), SVQ_ERROR_DEADLINE);
+    EXPECT_STATUS(svq_session_generate(child, tokens, 30 - svq_session_position(child), 5, NULL, NULL, &result),
+                  SVQ_OK);
+    EXPECT(result.stop == 5);
+  }
+  remove(path);
+  free(bytes);
+  svq_session_free(child);
+}
+
 static void session(svq_model* model) {
   svq_session_params* params = svq_session_params_create();
   svq_session* s = NULL;
@@ -267,6 +397,7 @@ static void session(svq_model* model) {
   EXPECT_INVALID(svq_session_generate(s, NULL, 2, 2, NULL, NULL, NULL));
   svq_session_cancel(s);
   EXPECT_STATUS(svq_session_eval(s, tokens, 1), SVQ_ERROR_CANCELLED);
+  state(s);
   EXPECT_STATUS(svq_session_truncate(s, 0), SVQ_OK);
   EXPECT_STATUS(svq_session_generate(s, NULL, 0, 2, NULL, NULL, NULL), SVQ_ERROR_STATE);
   svq_session_free(s);
@@ -281,7 +412,7 @@ int main(int argc, char** argv) {
   }
   nulls();
   constants();
-  missing_files(argv[1]);
+  missing_files(argv[0], argv[1]);
   parameters(argv[1]);
   svq_set_log(count_log, &messages_logged);
   EXPECT_STATUS(svq_model_load(argv[1], NULL, &model), SVQ_OK);
@@ -290,6 +421,7 @@ int main(int argc, char** argv) {
   if (model != NULL) {
     text(model);
     facts(model);
+    grammar(model);
     session(model);
   }
   printf("%d failures\n", failures);

@@ -59,6 +59,42 @@ TEST(CxxApi, TextEvaluationAndGeneration) {
   EXPECT_THROW(session.eval({1}), svq::Error);
 }
 
+TEST(CxxApi, SessionsForkSaveAndRestore) {
+  const svq::Model model = tiny_model();
+  svq::Session a(model);
+  a.eval({1, 2, 3});
+  svq::Session b = a.fork();
+  EXPECT_EQ(b.position(), 3u);
+  b.eval({4});
+  a.restore(b.save());
+  EXPECT_EQ(a.position(), 4u);
+  EXPECT_EQ(std::vector<float>(a.logits(), a.logits() + 272), std::vector<float>(b.logits(), b.logits() + 272));
+  a.set_limit(SVQ_LIMIT_DEADLINE_US, 1);
+  EXPECT_EQ(a.generate(std::vector<svq_token>(50, 6), 3).stop, 5);
+}
+
+TEST(CxxApi, GrammarsAndTools) {
+  const svq::Model model = tiny_model();
+  svq::Session session(model);
+  session.set_grammar(svq::Grammar(model, SVQ_GRAMMAR_GBNF, "root ::= [a-c]{3}"));
+  std::string text;
+  const auto gather = [&](std::string_view part, svq_token) {
+    text += part;
+    return true;
+  };
+  EXPECT_EQ(session.generate({1}, 10, gather).stop, 0);
+  EXPECT_EQ(text.size(), 3u);
+  EXPECT_EQ(text.find_first_not_of("abc"), std::string::npos);
+  const std::string tools = R"([{"name": "stop"}])";
+  EXPECT_GT(model.chat_tokenize_tools({{"user", "x"}}, tools).size(), model.chat_tokenize({{"user", "x"}}).size());
+  session.set_grammar(svq::Grammar(model, SVQ_GRAMMAR_TOOLS, tools));
+  text.clear();
+  session.generate({1}, 120, gather);
+  EXPECT_NE(model.tool_calls(text).find("\"stop\""), std::string::npos);
+  session.clear_grammar();
+  EXPECT_THROW(svq::Grammar(model, SVQ_GRAMMAR_JSON_SCHEMA, "{\"pattern\": 1}"), svq::Error);
+}
+
 TEST(CxxApi, EstimateMatchesTheSession) {
   svq_size_estimate size;
   svq::check(svq_estimate_size(tiny().c_str(), nullptr, &size));

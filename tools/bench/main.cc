@@ -1,6 +1,7 @@
 // svqbench: how fast a .svq model runs here, and how much memory it takes.
 #include <fmt/core.h>
 
+#include "tools/bench/manners.h"
 #include "tools/bench/report.h"
 #include "tools/common/cli.h"
 
@@ -48,11 +49,18 @@ int main(int argc, char** argv) {
   CLI::Option* format_option = app.add_option("--format", format, "table (default), json or csv")
                                    ->type_name("FORMAT")
                                    ->check(one_of({"table", "json", "csv"}));
+  bool manners = false;
+  app.add_flag("--manners", manners,
+               "Instead: stopping, saving and restoring, drawing under a grammar, memory (a FILE with a tokenizer)");
   app.add_flag("--json", json, "The same as --format json");
   app.add_flag("--csv", csv, "The same as --format csv");
 
   return run_program(app, "svqbench", argc, argv, [&] {
     if (json + csv + (format_option->count() > 0) > 1) throw Failure("--format, --json, --csv: expected one of them");
+    if (manners) {
+      fmt::print("{}", manners_report({.model = o.model, .threads = o.threads.empty() ? 0 : o.threads[0]}));
+      return kExitOk;
+    }
     Progress progress(true);
     const Bench bench = run_bench(o, progress);
     if (json || format == "json") {

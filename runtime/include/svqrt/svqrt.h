@@ -4,10 +4,11 @@
  *   svq_model    one loaded file; immutable, may be used by any number of threads and sessions at once.
  *   svq_session  one conversation: KV cache, scratch memory, sampler state, worker threads. One thread at a time may
  *                use a session; only svq_session_cancel may be called from any thread at any time.
- * A session keeps its model alive: the handles may be freed in any order. Every *_free accepts NULL.
+ *   svq_grammar  what a generation may be; immutable, made for one model.
+ * Sessions and grammars keep their model alive: the handles may be freed in any order. Every *_free accepts NULL.
  * Functions that can fail return svq_status; svq_last_error() then holds one sentence naming file, field and what was
  * expected. No exception crosses this interface. After svq_session_create nothing is allocated by prefill, decode and
- * sampling. Strings are UTF-8 and NUL-terminated unless a length is given.
+ * sampling, no file is touched and no lock is taken. Strings are UTF-8 and NUL-terminated unless a length is given.
  *
  * Results are deterministic: the logits depend on the tokens alone, not on how a prompt is split into calls or chunks,
  * nor on the number of threads. Different instruction sets may differ in the last bits of their float arithmetic.
@@ -53,13 +54,16 @@ typedef enum svq_status {
   SVQ_ERROR_VERSION = 4,            /* written by a newer major version of the format */
   SVQ_ERROR_CHECKSUM = 5,           /* content differs from its checksum */
   SVQ_ERROR_UNSUPPORTED = 6,        /* valid, but not supported by this build or CPU */
-  SVQ_ERROR_OUT_OF_MEMORY = 7,      /* allocation failed, or SVQ_MODEL_MEMORY_LIMIT would be exceeded */
+  SVQ_ERROR_OUT_OF_MEMORY = 7,      /* allocation or locking failed, or a memory limit or budget would be exceeded */
   SVQ_ERROR_CONTEXT_FULL = 8,       /* the tokens do not fit in the session's context */
   SVQ_ERROR_CANCELLED = 9,          /* svq_session_cancel took effect */
   SVQ_ERROR_BUFFER_TOO_SMALL = 10,  /* the needed size is returned through the length argument */
   SVQ_ERROR_STATE = 11,             /* call out of order, e.g. sampling before any token was evaluated */
   SVQ_ERROR_NO_TOKENIZER = 12,      /* the file holds no tokenizer or no chat format */
-  SVQ_ERROR_INTERNAL = 13
+  SVQ_ERROR_INTERNAL = 13,
+  SVQ_ERROR_DEADLINE = 14,          /* SVQ_LIMIT_DEADLINE_US passed */
+  SVQ_ERROR_MISMATCH = 15,          /* a saved session belongs to another model, or to another kind of KV cache */
+  SVQ_ERROR_GRAMMAR = 16            /* a grammar, JSON Schema or list of tools that is wrong or not supported */
 } svq_status;
 
 SVQ_API const char* svq_status_name(svq_status status);   /* "SVQ_ERROR_IO"; never NULL */
@@ -81,7 +85,12 @@ typedef struct svq_model_params svq_model_params;   /* settings for loading; cop
 typedef enum svq_model_parameter {
   SVQ_MODEL_VERIFY = 1,         /* 0: structure and bounds only; 1: every tensor's checksum too (reads the whole file). Default 0 */
   SVQ_MODEL_MEMORY_LIMIT = 2,   /* bytes that the mapped file may take; 0 (default): no limit */
-  SVQ_MODEL_PREFAULT = 3        /* 1: read the file into the page cache while loading. Default 0 */
+  SVQ_MODEL_PREFAULT = 3,       /* 1: read the file into the page cache while loading. Default 0 */
+  SVQ_MODEL_MEMORY_BUDGET = 4,  /* bytes that file, model and all of its sessions may take together: a load or a session
+                                   that would exceed it is refused before it takes anything, with a sentence that names
+                                   the numbers; 0 (default): no budget */
+  SVQ_MODEL_LOCK = 5            /* 1: read the file into memory and keep it there (mlock): no page fault later; needs a
+                                   RLIMIT_MEMLOCK of the file's size. Default 0 */
 } svq_model_parameter;
 
 SVQ_API svq_model_params* svq_model_params_create(void);   /* NULL when out of memory */
@@ -150,7 +159,7 @@ SVQ_API svq_status svq_detokenize(const svq_model* model, const svq_token* token
 SVQ_API int svq_token_is_end(const svq_model* model, svq_token token);
 
 typedef struct svq_message {
-  const char* role;      /* "system", "user", "assistant" */
+  const char* role;      /* "system", "user", "assistant", or "tool": what a tool call gave, as JSON */
   const char* content;
 } svq_message;
 /* Messages in the model's chat format; open_answer appends the start of the assistant's turn. Tokenize the result with
@@ -161,6 +170,13 @@ SVQ_API svq_status svq_chat_format(const svq_model* model, const svq_message* me
 /* The same as tokens, with the text of the messages never read as special tokens: what an application should use. */
 SVQ_API svq_status svq_chat_tokenize(const svq_model* model, const svq_message* messages, size_t n_messages, int continued,
                                      int open_answer, svq_token* tokens, size_t* n);
+/* The same, and tells the model which tools it may call. tools: a JSON array of {"name", "description", "parameters": JSON
+ * Schema}, also each as {"type": "function", "function": {…}}. Chat formats chatml, llama3 and mistral. */
+SVQ_API svq_status svq_chat_tokenize_tools(const svq_model* model, const svq_message* messages, size_t n_messages,
+                                           const char* tools, int continued, int open_answer, svq_token* tokens, size_t* n);
+/* The calls in an answer as a JSON array [{"name": …, "arguments": {…}}, …], "[]" if there are none; SVQ_ERROR_GRAMMAR if one
+ * is not well-formed (not with SVQ_GRAMMAR_TOOLS). The caller frees it with svq_string_free. */
+SVQ_API svq_status svq_tool_calls(const svq_model* model, const char* answer, size_t bytes, char** out_json);
 
 /* ------------------------------------------------------------------ session */
 
@@ -171,10 +187,17 @@ typedef enum svq_session_parameter {
   SVQ_SESSION_CONTEXT = 1,         /* positions the KV cache holds; 0 (default): min(model's context, 4096) */
   SVQ_SESSION_THREADS = 2,         /* threads that compute, the caller's among them; 0 (default): physical cores, at most 8 */
   SVQ_SESSION_KV_BITS = 3,         /* 16 (default): f16; 8: int8 with a scale per head and position */
-  SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated between two checks for cancellation; default 64 */
+  SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated at a time; default 64 */
   SVQ_SESSION_ACTIVATIONS = 5,     /* 8 (default): int8 activations in packed linears; 32: float (slow; to measure the difference) */
   SVQ_SESSION_PIN_THREADS = 6,     /* 1: worker i runs on the i-th core of the affinity mask. Default 0 */
-  SVQ_SESSION_AFFINITY = 7         /* bit mask of the cores 0–63 that workers may use; 0 (default): any */
+  SVQ_SESSION_AFFINITY = 7,        /* bit mask of the cores 0–63 that workers may use; 0 (default): any */
+  SVQ_SESSION_SHIFT = 8,           /* what a full context does. 0 (default): SVQ_ERROR_CONTEXT_FULL, and a generation stops;
+                                      1: the older half of the tokens behind the first SVQ_SESSION_KEEP makes room. The
+                                      logits then no longer depend on the tokens in the context alone */
+  SVQ_SESSION_KEEP = 9,            /* first tokens that are never shifted out, e.g. the system prompt's. Default 0 */
+  SVQ_SESSION_PRIORITY = 10,       /* nice value of the workers, -20 to 19; 20: only when a core is idle otherwise.
+                                      Default 0: that of the creating thread. The calling thread's is its own affair */
+  SVQ_SESSION_LOCK = 11            /* 1: all memory of the session is taken at once and stays resident (mlock). Default 0 */
 } svq_session_parameter;
 
 SVQ_API svq_session_params* svq_session_params_create(void);
@@ -183,6 +206,36 @@ SVQ_API svq_status svq_session_params_set(svq_session_params* params, svq_sessio
 
 SVQ_API svq_status svq_session_create(svq_model* model, const svq_session_params* params, svq_session** out);
 SVQ_API void svq_session_free(svq_session* session);
+
+/* A new session that holds what `session` holds: tokens, logits, sampler settings and random state. The pages of the KV
+ * cache are shared, not copied, until one of the two writes to them: evaluate a system prompt once, then fork a session
+ * per conversation. Of params (may be NULL) the context's size and KV_BITS are those of the session forked. */
+SVQ_API svq_status svq_session_fork(svq_session* session, const svq_session_params* params, svq_session** out);
+
+/* The context as bytes: tokens, KV cache, logits, random state, with a checksum and the model's fingerprint. *n in:
+ * capacity of buffer, out: bytes (also with SVQ_ERROR_BUFFER_TOO_SMALL; buffer may then be NULL). */
+SVQ_API svq_status svq_session_save(const svq_session* session, void* buffer, size_t* n);
+/* Replaces the context by a saved one, and continues exactly as the saved session would have. Safe on untrusted bytes. On
+ * failure nothing has changed: SVQ_ERROR_MISMATCH (names both models), _CHECKSUM, _FORMAT, _VERSION, _CONTEXT_FULL. */
+SVQ_API svq_status svq_session_restore(svq_session* session, const void* data, size_t n);
+/* The same with a file; it is written under a temporary name, synced and renamed. */
+SVQ_API svq_status svq_session_save_file(const svq_session* session, const char* path);
+SVQ_API svq_status svq_session_restore_file(svq_session* session, const char* path);
+
+/* Manners beside a control loop; may be changed between two calls. A call's work is a row of steps, one per layer, and
+ * each is followed by a look at the clock and at the cancel flag. */
+typedef enum svq_limit_parameter {
+  SVQ_LIMIT_DEADLINE_US = 1,    /* microseconds for one call of eval or generate; 0 (default): none. eval then returns
+                                   SVQ_ERROR_DEADLINE with the chunks done so far in the context; generate returns SVQ_OK
+                                   with what it has and stop = 5, and begins no token that the last one's time says it
+                                   could not finish */
+  SVQ_LIMIT_CANCEL_US = 2,      /* how long a cancel or deadline may go unnoticed: chunks are made so small, from the
+                                   speed measured, that no step takes longer. One token's longest step is the least that
+                                   can be held (svq_generate_result.longest_step_us); 0 (default): SVQ_SESSION_CHUNK */
+  SVQ_LIMIT_DUTY_PERCENT = 3,   /* 1 to 100 (default): share of the time that the session's threads may work … */
+  SVQ_LIMIT_DUTY_WINDOW_US = 4  /* … within each window of so many microseconds; default 10000 */
+} svq_limit_parameter;
+SVQ_API svq_status svq_session_set_limit(svq_session* session, svq_limit_parameter parameter, int64_t value);
 
 /* Appends the tokens to the context and evaluates them. Afterwards the logits of the last one are available.
  * On SVQ_ERROR_CANCELLED the context holds the chunks completed so far (svq_session_position tells how many tokens). */
@@ -196,7 +249,7 @@ SVQ_API size_t svq_session_position(const svq_session* session);   /* tokens in 
 SVQ_API size_t svq_session_context(const svq_session* session);    /* the most it holds */
 /* Forgets every token from `position` on (position <= current). The next evaluation continues there. */
 SVQ_API svq_status svq_session_truncate(svq_session* session, size_t position);
-/* Makes the running or next evaluation or generation return SVQ_ERROR_CANCELLED within one chunk. Any thread. */
+/* Makes the running or next evaluation or generation return SVQ_ERROR_CANCELLED after the current step. Any thread. */
 SVQ_API void svq_session_cancel(svq_session* session);
 SVQ_API uint64_t svq_session_memory(const svq_session* session);   /* heap bytes */
 SVQ_API uint32_t svq_session_threads(const svq_session* session);
@@ -218,6 +271,29 @@ SVQ_API svq_status svq_session_set_sampler(svq_session* session, svq_sampler_par
 /* Draws the next token from the current logits. The token is not evaluated. */
 SVQ_API svq_status svq_session_sample(svq_session* session, svq_token* out);
 
+/* Structured output. A grammar says what a generation may be; every token that could not lead to it is excluded before
+ * sampling. It belongs to one model and may be used by any number of its sessions, and be freed while they use it. */
+typedef struct svq_grammar svq_grammar;
+typedef enum svq_grammar_kind {
+  SVQ_GRAMMAR_GBNF = 1,          /* rules as llama.cpp writes them: root ::= "yes" | "no" */
+  SVQ_GRAMMAR_JSON_SCHEMA = 2,   /* a JSON Schema. What cannot be enforced is refused with a sentence that names it: see
+                                    runtime/docs/structured-output.md. Objects come with their properties in the schema's
+                                    order; strings, numbers and white space are bounded so that every JSON reader takes them */
+  SVQ_GRAMMAR_TOOLS = 3,         /* a JSON array of tools (svq_chat_tokenize_tools): one call or several, as the model's
+                                    chat format writes them, with arguments that satisfy the tool's schema */
+  SVQ_GRAMMAR_TOOLS_OR_TEXT = 4  /* the same, or an answer in words */
+} svq_grammar_kind;
+/* Takes from milliseconds to seconds: the tokens that each state of the grammar admits are worked out here, not later. */
+SVQ_API svq_status svq_grammar_create(svq_model* model, svq_grammar_kind kind, const char* text, size_t text_bytes,
+                                      svq_grammar** out);
+SVQ_API void svq_grammar_free(svq_grammar* grammar);
+SVQ_API uint64_t svq_grammar_memory(const svq_grammar* grammar);   /* heap bytes */
+/* Holds for svq_session_sample (which takes it that the token drawn is used) and svq_session_generate (which starts from
+ * the grammar's beginning at every call, and leaves itself enough of max_tokens and of the context to bring the text to its
+ * end: unless a deadline, a cancel or the callback ends it, what comes out is whole). NULL: none. Not for the steady state:
+ * it allocates. */
+SVQ_API svq_status svq_session_set_grammar(svq_session* session, const svq_grammar* grammar);
+
 /* Called after each token with the text it completes (whole UTF-8 characters; may be empty). Return 0 to go on,
  * anything else to stop. The text is valid during the call only. */
 typedef int (*svq_stream_fn)(const char* text, size_t bytes, svq_token token, void* user);
@@ -227,8 +303,9 @@ typedef struct svq_generate_result {
   size_t n_generated;       /* tokens drawn, the ending one excluded */
   double prompt_seconds;
   double generate_seconds;
-  int32_t stop;             /* 0: end token, 1: max_tokens, 2: callback, 3: context full, 4: cancelled */
-  uint32_t reserved[7];
+  int32_t stop;             /* 0: end token, 1: max_tokens, 2: callback, 3: context full, 4: cancelled, 5: deadline */
+  uint32_t longest_step_us; /* the longest time in which no cancel or deadline would have been noticed */
+  uint32_t reserved[6];
 } svq_generate_result;
 
 /* Evaluates the prompt (may be empty when the context holds tokens), then draws and evaluates up to max_tokens tokens.

@@ -56,9 +56,11 @@ struct Message {
 };
 
 struct ModelOptions {
-  bool verify = false;            // SVQ_MODEL_VERIFY
-  std::int64_t memory_limit = 0;  // SVQ_MODEL_MEMORY_LIMIT
-  bool prefault = false;          // SVQ_MODEL_PREFAULT
+  bool verify = false;             // SVQ_MODEL_VERIFY
+  std::int64_t memory_limit = 0;   // SVQ_MODEL_MEMORY_LIMIT
+  bool prefault = false;           // SVQ_MODEL_PREFAULT
+  std::int64_t memory_budget = 0;  // SVQ_MODEL_MEMORY_BUDGET
+  bool lock = false;               // SVQ_MODEL_LOCK
 };
 
 struct SessionOptions {
@@ -69,6 +71,10 @@ struct SessionOptions {
   std::int64_t activations = 8;  // SVQ_SESSION_ACTIVATIONS
   bool pin_threads = false;      // SVQ_SESSION_PIN_THREADS
   std::uint64_t affinity = 0;    // SVQ_SESSION_AFFINITY
+  bool shift = false;            // SVQ_SESSION_SHIFT
+  std::int64_t keep = 0;         // SVQ_SESSION_KEEP
+  std::int64_t priority = 0;     // SVQ_SESSION_PRIORITY
+  bool lock = false;             // SVQ_SESSION_LOCK
 };
 
 class Model {
@@ -78,6 +84,8 @@ class Model {
     check(svq_model_params_set(params.get(), SVQ_MODEL_VERIFY, options.verify));
     check(svq_model_params_set(params.get(), SVQ_MODEL_MEMORY_LIMIT, options.memory_limit));
     check(svq_model_params_set(params.get(), SVQ_MODEL_PREFAULT, options.prefault));
+    check(svq_model_params_set(params.get(), SVQ_MODEL_MEMORY_BUDGET, options.memory_budget));
+    check(svq_model_params_set(params.get(), SVQ_MODEL_LOCK, options.lock));
     svq_model* model = nullptr;
     check(svq_model_load(path.c_str(), params.get(), &model));
     handle_.reset(model);
@@ -131,6 +139,20 @@ class Model {
       return svq_chat_tokenize(get(), list.data(), list.size(), continued, open_answer, tokens, n);
     });
   }
+  // tools: JSON, as svq_chat_tokenize_tools takes it.
+  std::vector<svq_token> chat_tokenize_tools(const std::vector<Message>& messages, const std::string& tools,
+                                             bool continued = false, bool open_answer = true) const {
+    const auto list = pointers(messages);
+    return detail::filled<std::vector<svq_token>>([&](svq_token* tokens, std::size_t* n) {
+      return svq_chat_tokenize_tools(get(), list.data(), list.size(), tools.c_str(), continued, open_answer, tokens, n);
+    });
+  }
+  std::string tool_calls(std::string_view answer) const {  // JSON
+    char* json = nullptr;
+    check(svq_tool_calls(get(), answer.data(), answer.size(), &json));
+    const detail::Handle<char, svq_string_free> owner(json);
+    return json;
+  }
 
  private:
   explicit Model(svq_model* model) : handle_(model) {}
@@ -142,28 +164,52 @@ class Model {
   detail::Handle<svq_model, svq_model_free> handle_;
 };
 
+// What a generation may be: GBNF, a JSON Schema, or calls of tools.
+class Grammar {
+ public:
+  Grammar(const Model& model, svq_grammar_kind kind, std::string_view text) {
+    svq_grammar* grammar = nullptr;
+    check(svq_grammar_create(model.get(), kind, text.data(), text.size(), &grammar));
+    handle_.reset(grammar);
+  }
+  svq_grammar* get() const { return handle_.get(); }
+  std::uint64_t memory() const { return svq_grammar_memory(get()); }
+
+ private:
+  detail::Handle<svq_grammar, svq_grammar_free> handle_;
+};
+
 class Session {
  public:
   // Keeps what it needs of the model: the Model may go first.
   explicit Session(const Model& model, const SessionOptions& options = {}) {
-    const detail::Handle<svq_session_params, svq_session_params_free> params(svq_session_params_create());
-    const auto set = [&](svq_session_parameter parameter, std::int64_t value) {
-      check(svq_session_params_set(params.get(), parameter, value));
-    };
-    set(SVQ_SESSION_CONTEXT, options.context);
-    set(SVQ_SESSION_THREADS, options.threads);
-    set(SVQ_SESSION_KV_BITS, options.kv_bits);
-    set(SVQ_SESSION_CHUNK, options.chunk);
-    set(SVQ_SESSION_ACTIVATIONS, options.activations);
-    set(SVQ_SESSION_PIN_THREADS, options.pin_threads);
-    set(SVQ_SESSION_AFFINITY, static_cast<std::int64_t>(options.affinity));
     svq_session* session = nullptr;
-    check(svq_session_create(model.get(), params.get(), &session));
+    check(svq_session_create(model.get(), parameters(options).get(), &session));
     handle_.reset(session);
     vocab_ = model.info().vocab;
   }
 
   svq_session* get() const { return handle_.get(); }
+  // A session with the same context, whose pages are shared until one of the two writes to them.
+  Session fork(const SessionOptions& options = {}) {
+    svq_session* session = nullptr;
+    check(svq_session_fork(get(), parameters(options).get(), &session));
+    return Session(session, vocab_);
+  }
+  std::vector<unsigned char> save() const {
+    return detail::filled<std::vector<unsigned char>>(
+        [&](unsigned char* data, std::size_t* n) { return svq_session_save(get(), data, n); });
+  }
+  void restore(const std::vector<unsigned char>& state) {
+    check(svq_session_restore(get(), state.data(), state.size()));
+  }
+  void save_file(const std::string& path) const { check(svq_session_save_file(get(), path.c_str())); }
+  void restore_file(const std::string& path) { check(svq_session_restore_file(get(), path.c_str())); }
+  void set_limit(svq_limit_parameter parameter, std::int64_t value) {
+    check(svq_session_set_limit(get(), parameter, value));
+  }
+  void set_grammar(const Grammar& grammar) { check(svq_session_set_grammar(get(), grammar.get())); }
+  void clear_grammar() { check(svq_session_set_grammar(get(), nullptr)); }
   void eval(const std::vector<svq_token>& tokens) { check(svq_session_eval(get(), tokens.data(), tokens.size())); }
   std::vector<float> eval_logits(const std::vector<svq_token>& tokens) {  // [tokens, vocab]
     std::vector<float> logits(tokens.size() * vocab_);
@@ -199,6 +245,26 @@ class Session {
   }
 
  private:
+  using Parameters = detail::Handle<svq_session_params, svq_session_params_free>;
+  Session(svq_session* session, std::size_t vocab) : handle_(session), vocab_(vocab) {}
+  static Parameters parameters(const SessionOptions& options) {
+    Parameters params(svq_session_params_create());
+    const auto set = [&](svq_session_parameter parameter, std::int64_t value) {
+      check(svq_session_params_set(params.get(), parameter, value));
+    };
+    set(SVQ_SESSION_CONTEXT, options.context);
+    set(SVQ_SESSION_THREADS, options.threads);
+    set(SVQ_SESSION_KV_BITS, options.kv_bits);
+    set(SVQ_SESSION_CHUNK, options.chunk);
+    set(SVQ_SESSION_ACTIVATIONS, options.activations);
+    set(SVQ_SESSION_PIN_THREADS, options.pin_threads);
+    set(SVQ_SESSION_AFFINITY, static_cast<std::int64_t>(options.affinity));
+    set(SVQ_SESSION_SHIFT, options.shift);
+    set(SVQ_SESSION_KEEP, options.keep);
+    set(SVQ_SESSION_PRIORITY, options.priority);
+    set(SVQ_SESSION_LOCK, options.lock);
+    return params;
+  }
   detail::Handle<svq_session, svq_session_free> handle_;
   std::size_t vocab_ = 0;
 };

@@ -18,7 +18,7 @@ make_file() {  # NAME "SHAPE…" OPTION…
   # shellcheck disable=SC2086
   "$bin/svq_make_tiny_gguf" "$work/$name.gguf" $shape
   (cd "$work" && "$bin/svqconvert" $name.gguf -o $name.svq --calibration-sequences 8 --calibration-length 64 \
-    --threads 1 --quiet "$@")
+    --threads 1 --effort none --quiet "$@")
   cp "$work/$name.svq" "$here/$version/$name.svq.golden"
 }
 make_file llama "llama hidden=48 intermediate=80 heads=4 kv_heads=2 head_dim=12" --bits 2 \

@@ -1,0 +1,27 @@
+// A session's context as bytes, to be saved and taken up again. Little-endian; every part begins at a multiple of 8.
+//   StateHeader | name of the model | tokens int32 (n) | logits f32 (vocab), if any | cache (Backend::read_cache)
+#pragma once
+#include <cstdint>
+
+namespace svq::rt {
+
+constexpr uint32_t kStateMagic = 0x4B515653;  // "SVQK"
+constexpr uint16_t kStateMajor = 1, kStateMinor = 0;
+
+struct StateHeader {
+  uint32_t magic;
+  uint16_t major, minor;  // a newer minor version adds at the end; a newer major one is refused
+  uint64_t checksum;      // XXH3-64 of everything behind this field
+  uint64_t bytes;         // of the whole
+  uint64_t model;         // ModelFile::fingerprint()
+  uint32_t name_bytes;
+  uint32_t n_tokens;
+  uint32_t n_layers, n_kv_heads, head_dim, kv_bits;
+  uint32_t vocab;
+  uint32_t has_logits;  // 0 or 1
+  uint64_t random_state;
+  uint64_t reserved[4];
+};
+static_assert(sizeof(StateHeader) == 104);
+
+}  // namespace svq::rt
