@@ -1,6 +1,7 @@
 #include "converter/job/group_writer.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 
 #include <algorithm>

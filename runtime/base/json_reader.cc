@@ -1,5 +1,7 @@
 #include "runtime/base/json_reader.h"
 
+#include <algorithm>
+
 #include "runtime/base/error.h"
 #include "runtime/tokenizer/utf8.h"
 
@@ -48,9 +50,15 @@ class Reader {
         skip();
         if (peek() != '"') error("a name in quotes was expected");
         std::string key = string();
-        if (out.find(key) != nullptr) error("a name occurs twice in an object");
         if (!take(':')) error("':' was expected");
-        out.members.emplace_back(std::move(key), value(depth + 1));
+        // A name that occurs again replaces what it meant before, as in most readers.
+        const auto known =
+            std::find_if(out.members.begin(), out.members.end(), [&](const auto& m) { return m.first == key; });
+        if (known != out.members.end()) {
+          known->second = value(depth + 1);
+        } else {
+          out.members.emplace_back(std::move(key), value(depth + 1));
+        }
       } while (take(','));
       if (!take('}')) error("',' or '}' was expected");
     } else if (c == '[') {

@@ -198,7 +198,11 @@ std::string_view Grammar::bytes_of(int32_t token) const {
   for (uint32_t i = 0; i < automaton_.specials.size(); ++i) {
     if (automaton_.specials[i] == token) return {kSpecialBytes + i, 1};
   }
-  return tokenizer_.is_control(token) ? std::string_view() : tokenizer_.token_bytes(token);
+  if (tokenizer_.is_control(token)) return {};
+  const std::string_view bytes = tokenizer_.token_bytes(token);
+  const bool text =
+      std::all_of(bytes.begin(), bytes.end(), [](char c) { return static_cast<uint8_t>(c) < kFirstSpecial; });
+  return text ? bytes : std::string_view();
 }
 
 uint64_t Grammar::heap_bytes() const {

@@ -94,6 +94,7 @@ bool Matcher::advance(const Stacks& open, uint8_t byte, Stacks& tops, Stacks& ne
 void Matcher::reset() {
   const Automaton& a = grammar_->automaton();
   frames_.clear();
+  compact_at_ = 256;
   tops_.clear();
   add(tops_, push(a.starts[a.root], kBottom, 0));
   close(tops_, open_, complete_, 0);
@@ -116,6 +117,7 @@ void Matcher::compact() {
     frames_[n++] = kept;
   }
   frames_.resize(n);
+  compact_at_ = std::min<size_t>(2 * n + 256, kMaxFrames - kWalkFrames);
   for (uint32_t& t : tops_) t = moved_[t].parent;
   for (uint32_t& t : open_) t = moved_[t].parent;
 }
@@ -151,7 +153,7 @@ bool Matcher::accept(int32_t token) {
   std::swap(tops_, levels_[trial_].tops);
   std::swap(open_, levels_[trial_].open);
   complete_ = levels_[trial_].complete;
-  compact();
+  if (frames_.size() > compact_at_) compact();
   return true;
 }
 

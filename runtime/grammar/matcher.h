@@ -38,6 +38,7 @@ class Matcher {
 
   static constexpr uint32_t kBottom = UINT32_MAX;
   static constexpr size_t kMaxFrames = 1 << 16, kMaxStacks = 512;
+  static constexpr size_t kWalkFrames = 1 << 13;  // left for masks and trials
 
   uint32_t push(uint32_t state, uint32_t parent, size_t since);
   void close(Stacks& tops, Stacks& open, bool& complete, size_t since);
@@ -55,7 +56,8 @@ class Matcher {
   // open_: those and what they call, as far as they have edges: what a byte is tried on.
   Stacks tops_, open_;
   bool complete_ = false;
-  struct Level {  // of a walk or a reading
+  size_t compact_at_ = 0;  // frames that call for it
+  struct Level {           // of a walk or a reading
     Stacks tops, open;
     bool complete = false;
   };

@@ -168,7 +168,6 @@ TEST(Schema, WhatCannotBeEnforcedIsRefusedByName) {
       {R"({"enum":[]})", "enum"},
       {R"(false)", "has no values"},
       {R"({"type":)", "byte 8"},
-      {R"({"a":1,"a":2})", "twice"},
       {R"({"minimum":1,"const":2})", "beside"},
   };
   for (const auto& [schema, expected] : cases) {
@@ -196,16 +195,14 @@ TEST(JsonReader, AgreesWithAnotherReader) {
     const json other = json::parse(text, nullptr, false);
     rt::JsonValue mine;
     const bool read = status_of([&] { mine = rt::read_json(text, "text", SVQ_ERROR_FORMAT); }) == SVQ_OK;
-    // A name that occurs twice is an error of ours alone; a number too large for a double is one of theirs.
+    // A number too large for a double is an error of theirs alone.
     if (read && !other.is_discarded()) {
       EXPECT_EQ(json::parse(mine.dump()), other) << text;
       EXPECT_EQ(json::parse(mine.dump(rt::JsonValue::Style::kIndented)), other) << text;
     } else if (read) {
       EXPECT_NE(text.find_first_of("eE"), std::string::npos) << text;
-    } else if (!other.is_discarded()) {
-      std::string message;
-      (void)status_of([&] { (void)rt::read_json(text, "text", SVQ_ERROR_FORMAT); }, &message);
-      EXPECT_NE(message.find("twice"), std::string::npos) << text << message;
+    } else {
+      EXPECT_TRUE(other.is_discarded()) << text;
     }
   }
 }
