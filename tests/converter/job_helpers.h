@@ -79,7 +79,7 @@ class ConverterTest : public ::testing::Test {
     }
     int status = 0;
     bool signalled = false;
-    const auto limit = std::chrono::seconds(120);
+    const auto limit = std::chrono::seconds(900);  // for a program that hangs, not for a busy machine
     while (waitpid(child, &status, WNOHANG) == 0) {
       const auto elapsed = std::chrono::steady_clock::now() - started;
       if (!signalled && options.kill_when && options.kill_when()) {
