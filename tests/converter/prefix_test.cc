@@ -1,0 +1,123 @@
+// The differentiable block and the staged one against the float forward pass, and the correction of weights for inputs
+// that differ from the float model's.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "converter/job/prefix.h"
+#include "converter/models/float/block.h"
+#include "converter/train/student.h"
+#include "tests/converter/float_fake_model.h"
+#include "tests/converter/quantize_reference.h"
+
+namespace svq::convert::test {
+namespace {
+
+double relative_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).norm().item<double>() / std::max(1e-30, b.norm().item<double>());
+}
+
+std::vector<FakeOptions> models() {
+  return {{}, {.biases = true}, {.qk_norms = true}, {.sliding_window = 5}, {.n_heads = 3, .n_kv_heads = 3}};
+}
+
+struct Prepared {
+  explicit Prepared(const FakeOptions& options) : model(options), plan(make_plan(model, {})) {
+    for (const PlannedGroup& g : plan.groups) {
+      if (g.layer != 0) continue;
+      groups.push_back(make_float_group(g, model, /*bf16=*/false));
+    }
+    if (options.qk_norms) {
+      q_norm = read_tensor(model, Slot::kQNorm, 0, true);
+      k_norm = read_tensor(model, Slot::kKNorm, 0, true);
+    }
+  }
+  FakeModel model;
+  Plan plan;
+  std::vector<StudentGroup> groups;  // attn_in, o_in, ffn_in, down_in of block 0
+  at::Tensor q_norm, k_norm;
+};
+
+TEST(Prefix, StagesGiveTheBlockAndItsInputs) {
+  for (const FakeOptions& options : models()) {
+    const Prepared p(options);
+    const at::Tensor start = normal({5, 17, options.hidden}, "hidden");
+    std::vector<at::Tensor> inputs[4];
+    BlockHooks hooks;
+    hooks.attn_in = [&](const at::Tensor& x) { inputs[0].push_back(x.clone()); };
+    hooks.o_in = [&](const at::Tensor& x) { inputs[1].push_back(x.clone()); };
+    hooks.ffn_in = [&](const at::Tensor& x) { inputs[2].push_back(x.clone()); };
+    hooks.down_in = [&](const at::Tensor& x) { inputs[3].push_back(x.clone()); };
+    const at::Tensor expected = FloatBlock::load(p.model, 0, {}).forward(start, hooks);
+
+    at::Tensor hidden = start.clone();
+    BlockStages stages(p.model.architecture(), hidden, 2);
+    for (int stage = 0; stage < 4; ++stage) {
+      EXPECT_EQ(stages.stage(), stage);
+      std::vector<at::Tensor> parts;
+      for (int64_t i = 0; i < stages.chunks(); ++i) parts.push_back(stages.input(i));
+      at::Tensor x = at::cat(parts);
+      if (p.groups[stage].norm.defined()) x = x * p.groups[stage].norm;
+      EXPECT_LT(relative_difference(x, at::cat(inputs[stage])), 1e-5) << stage;
+      stages.finish(p.groups[stage], p.q_norm, p.k_norm);
+    }
+    EXPECT_LT(relative_difference(hidden, expected), 1e-5);
+  }
+}
+
+TEST(Prefix, TheDifferentiableBlockIsTheFloatBlock) {
+  for (const FakeOptions& options : models()) {
+    const Prepared p(options);
+    const at::Tensor start = normal({2, 23, options.hidden}, "hidden");
+    StudentBlock block;
+    block.attn_in = p.groups[0];
+    block.o_in = p.groups[1];
+    block.ffn_in = p.groups[2];
+    block.down_in = p.groups[3];
+    block.q_norm = p.q_norm;
+    block.k_norm = p.k_norm;
+    const RopeTables rope = rope_tables(p.model.architecture(), 0, 23, at::kCPU);
+    const at::Tensor y = block.forward(start, p.model.architecture(), rope);
+    EXPECT_LT(relative_difference(y, FloatBlock::load(p.model, 0, {}).forward(start)), 1e-5);
+  }
+}
+
+TEST(Prefix, MomentsAreThoseOfBothInputs) {
+  const FakeOptions options;
+  const Prepared p(options);
+  at::Tensor one = normal({3, 9, options.hidden}, "one"), other = one + normal({3, 9, options.hidden}, "noise") * 0.3;
+  const auto rms = [&](const at::Tensor& x) {
+    return (x * (x.square().mean(-1, true) + p.model.architecture().norm_eps).rsqrt()).view({27, options.hidden}) *
+           p.groups[0].norm;
+  };
+  const at::Tensor x = rms(one), y = rms(other);
+  const Moments m = measure_moments(BlockStages(p.model.architecture(), one, 2),
+                                    BlockStages(p.model.architecture(), other, 2), p.groups[0].norm);
+  EXPECT_LT(relative_difference(m.quantized, at::mm(y.t(), y) / 27), 1e-5);
+  EXPECT_LT(relative_difference(m.cross, at::mm(x.t(), y) / 27), 1e-5);
+}
+
+TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
+  const int64_t k = 48, tokens = 400;
+  const at::Tensor x = correlated_activations(tokens, k), noisy = x + normal({tokens, k}, "noise") * 0.5;
+  const Moments same{mean_hessian(x), mean_hessian(x)};
+  EXPECT_LT(relative_difference(correction(same, 0.05), at::eye(k)), 1e-4);
+
+  const Moments m{mean_hessian(noisy), at::mm(x.t(), noisy) / tokens};
+  const at::Tensor w = normal({20, k}, "w");
+  const auto error = [&](const at::Tensor& weight) {
+    return (at::mm(noisy, weight.t()) - at::mm(x, w.t())).square().mean().item<double>();
+  };
+  const at::Tensor best = at::mm(w, correction(m, 0));
+  EXPECT_LT(error(best), 0.9 * error(w));
+  // No direction is better.
+  for (int i = 0; i < 5; ++i) {
+    const at::Tensor direction = normal({20, k}, "d", static_cast<uint64_t>(i)) * 0.01;
+    EXPECT_GT(error(best + direction), error(best));
+    EXPECT_GT(error(best - direction), error(best));
+  }
+  // Damping leads back to the weights as they are.
+  EXPECT_LT(relative_difference(at::mm(w, correction(m, 1e4)), w), 1e-2);
+}
+
+}  // namespace
+}  // namespace svq::convert::test
