@@ -25,7 +25,7 @@ class Distillation {
   // bytes_for_activations: what the activations of one step may take; above it they are computed twice instead of kept.
   Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations);
 
-  // Adds the gradients of the mean loss over the given sequences to the parameters (and to collecting codes); returns
+  // Adds the gradients of the mean loss over the given sequences to the parameters; returns
   // the mean loss. One sequence at a time, so memory does not grow with their number.
   double accumulate(const std::vector<int64_t>& sequences);
   Agreement measure(const std::vector<int64_t>& sequences) const;

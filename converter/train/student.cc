@@ -20,18 +20,16 @@ at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps) 
 
 }  // namespace
 
-std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x,
-                                              const std::function<void(const at::Tensor&)>& seen) const {
+std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
   std::vector<Affine> inputs;
   if (!maps.empty()) {
     const at::Tensor u = scale_and_rotate(x, in_scale, rotation, /*inverse=*/false);
     for (const Map& m : maps) inputs.push_back(apply_maps(u, m.a, m.centre, m.columns_per_map));
-    if (seen) seen(inputs[0].z.detach());
   }
   std::vector<at::Tensor> outputs;
   for (const StudentLinear& l : linears) {
     at::Tensor y;
-    if (l.codes) {
+    if (l.codes.defined()) {
       const Affine& in = inputs[static_cast<size_t>(l.map)];
       y = rotate_output(code_product(in.z, l.codes), in.beta, l.out_scale, l.output_rotation);
     } else {
@@ -45,22 +43,18 @@ std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x,
 at::Tensor StudentBlock::forward(const at::Tensor& hidden, const fb::ArchitectureT& a, const RopeTables& rope) const {
   const int64_t batch = hidden.size(0), length = hidden.size(1), width = hidden.size(2), tokens = batch * length;
   const int64_t head_dim = a.head_dim;
-  const auto watch = [&](const StudentGroup& group) {
-    return seen ? std::function<void(const at::Tensor&)>([this, &group](const at::Tensor& z) { seen(group, z); })
-                : std::function<void(const at::Tensor&)>();
-  };
   const auto by_heads = [&](const at::Tensor& y, const at::Tensor& norm) {
     at::Tensor heads = y.view({batch, length, -1, head_dim});
     if (norm.defined()) heads = normalise(heads, norm, a.norm_eps);
     return heads.transpose(1, 2);
   };
   const at::Tensor x = hidden.view({tokens, width});
-  const auto qkv = attn_in.forward(normalise(x, attn_in.norm, a.norm_eps), watch(attn_in));
+  const auto qkv = attn_in.forward(normalise(x, attn_in.norm, a.norm_eps));
   const at::Tensor q = apply_rope(by_heads(qkv[0], q_norm), rope), k = apply_rope(by_heads(qkv[1], k_norm), rope);
   const at::Tensor mixed = attend(q, k, by_heads(qkv[2], {}), a.sliding_window);
-  const at::Tensor x1 = x + o_in.forward(mixed.transpose(1, 2).reshape({tokens, -1}), watch(o_in))[0];
-  const auto inner = ffn_in.forward(normalise(x1, ffn_in.norm, a.norm_eps), watch(ffn_in));
-  const at::Tensor x2 = x1 + down_in.forward(at::silu(inner[0]) * inner[1], watch(down_in))[0];
+  const at::Tensor x1 = x + o_in.forward(mixed.transpose(1, 2).reshape({tokens, -1}))[0];
+  const auto inner = ffn_in.forward(normalise(x1, ffn_in.norm, a.norm_eps));
+  const at::Tensor x2 = x1 + down_in.forward(at::silu(inner[0]) * inner[1])[0];
   return x2.view({batch, length, width});
 }
 
@@ -108,9 +102,9 @@ at::Tensor Student::embed(const at::Tensor& tokens) const {
   const StudentLinear& l = embedding.linears[0];
   const at::Tensor ids = tokens.reshape({-1});
   at::Tensor rows;
-  if (l.codes) {
+  if (l.codes.defined()) {
     const StudentGroup::Map& m = embedding.maps[static_cast<size_t>(l.map)];
-    const at::Tensor codes = l.codes->centred.index_select(0, ids).to(at::kFloat);
+    const at::Tensor codes = l.codes.index_select(0, ids).to(at::kFloat);
     // Q = A c + B by groups: the transpose of apply_maps with one offset a column.
     const int64_t d = m.dim, n = codes.size(0), columns = codes.size(1), groups = columns / d;
     at::Tensor q;
@@ -163,8 +157,7 @@ StudentGroup make_group(const QuantizedGroup& q, bool bf16) {
     s.name = l.name;
     s.bits = l.bits;
     s.rows = l.rows;
-    s.codes = std::make_shared<CodeMatrix>();
-    s.codes->centred = l.codes.to(at::kFloat).sub_(middle(l.bits)).to(bf16 ? at::kBFloat16 : at::kFloat);
+    s.codes = l.codes.to(at::kFloat).sub_(middle(l.bits)).to(bf16 ? at::kBFloat16 : at::kFloat);
     s.out_scale = l.out_scale;
     s.output_rotation = l.output_rotation;
     s.map = l.affine;
@@ -199,10 +192,10 @@ void store_group(const StudentGroup& group, QuantizedGroup& q) {
   }
   size_t next = 0;
   for (const StudentLinear& l : group.linears) {
-    if (!l.codes) continue;
+    if (!l.codes.defined()) continue;
     QuantizedLinear& out = q.linears.at(next++);
     out.out_scale = round_to_f16(l.out_scale.detach());
-    out.codes = (l.codes->centred.to(at::kFloat) + middle(l.bits)).to(at::kByte);
+    out.codes = (l.codes.to(at::kFloat) + middle(l.bits)).to(at::kByte);
   }
 }
 

@@ -1,5 +1,5 @@
 // The quantized model as a differentiable function of its float parameters: affine maps, input and output scales,
-// norms, biases. The codes are constants (but what would change them can be collected, CodeMatrix). It computes what
+// norms, biases. The codes are constants. It computes what
 // the runtime computes before int8 rounding, on libtorch's CPU tensors in f32.
 #pragma once
 #include <ATen/ATen.h>
@@ -30,7 +30,7 @@ struct StudentLinear {
   int64_t rows = 0;
   at::Tensor bias;  // [N] or undefined
   // Packed:
-  std::shared_ptr<CodeMatrix> codes;
+  at::Tensor codes;              // [N, K], centred (transforms.h)
   at::Tensor out_scale;          // [N]
   fb::Rotation output_rotation;  // none for embedding and head
   int map = 0;
@@ -57,8 +57,7 @@ struct StudentGroup {
   std::vector<StudentLinear> linears;
 
   // x [T, K], normalised → outputs [T, N] in the order of `linears`.
-  // seen(z): the activations [T, K] that meet the codes of map 0, without gradients; may be empty.
-  std::vector<at::Tensor> forward(const at::Tensor& x, const std::function<void(const at::Tensor&)>& seen = {}) const;
+  std::vector<at::Tensor> forward(const at::Tensor& x) const;
 };
 
 class StudentBlock {
@@ -68,8 +67,6 @@ class StudentBlock {
 
   // hidden [B, T, hidden] → the same.
   at::Tensor forward(const at::Tensor& hidden, const fb::ArchitectureT& a, const RopeTables& rope) const;
-  // Called with (group name, z) as in StudentGroup::forward.
-  std::function<void(const StudentGroup&, const at::Tensor&)> seen;
 };
 
 class Student {

@@ -156,29 +156,13 @@ struct ApplyMaps : Function<ApplyMaps> {
 };
 
 struct CodeProduct : Function<CodeProduct> {
-  struct Holder : torch::CustomClassHolder {
-    explicit Holder(std::shared_ptr<CodeMatrix> m) : matrix(std::move(m)) {}
-    std::shared_ptr<CodeMatrix> matrix;
-  };
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& z, const std::shared_ptr<CodeMatrix>& codes) {
-    ctx->saved_data["codes"] = c10::IValue::make_capsule(c10::make_intrusive<Holder>(codes));
-    if (codes->collect) ctx->save_for_backward({z});
-    return at::linear(z.to(codes->centred.scalar_type()), codes->centred).to(at::kFloat);
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& z, const at::Tensor& codes) {
+    ctx->save_for_backward({codes});
+    return at::linear(z.to(codes.scalar_type()), codes).to(at::kFloat);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto holder = c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["codes"].toCapsule());
-    CodeMatrix& codes = *holder->matrix;
-    const at::Tensor& g = grads[0];
-    if (codes.collect) {
-      const at::Tensor z = ctx->get_saved_variables()[0];
-      if (!codes.gradient.defined()) {
-        codes.gradient = at::zeros({g.size(1), z.size(1)}, at::kFloat);
-        codes.curvature = at::zeros({g.size(1)}, at::kDouble);
-      }
-      codes.gradient.addmm_(g.t(), z);
-      codes.curvature.add_(g.square().sum(0).to(at::kDouble));
-    }
-    return {at::mm(g.to(codes.centred.scalar_type()), codes.centred).to(at::kFloat), {}};
+    const at::Tensor codes = ctx->get_saved_variables()[0];
+    return {at::mm(grads[0].to(codes.scalar_type()), codes).to(at::kFloat), {}};
   }
 };
 
@@ -247,9 +231,7 @@ Affine apply_maps(const at::Tensor& u, const at::Tensor& a, const at::Tensor& b,
   return {out[0], out[1]};
 }
 
-at::Tensor code_product(const at::Tensor& z, const std::shared_ptr<CodeMatrix>& codes) {
-  return CodeProduct::apply(z, codes);
-}
+at::Tensor code_product(const at::Tensor& z, const at::Tensor& codes) { return CodeProduct::apply(z, codes); }
 
 at::Tensor rotate_output(const at::Tensor& acc, const at::Tensor& beta, const at::Tensor& out_scale,
                          const fb::Rotation& r) {

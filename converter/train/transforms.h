@@ -6,7 +6,6 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
-#include <memory>
 
 #include "svq_generated.h"
 
@@ -21,16 +20,9 @@ struct Affine {
 };
 Affine apply_maps(const at::Tensor& u, const at::Tensor& a, const at::Tensor& b, int64_t columns_per_map);
 
-// Codes as a constant factor, and what is collected about them while gradients flow.
-struct CodeMatrix {
-  at::Tensor centred;  // [N, K] f32 or bf16: code − (2^bits − 1) / 2
-  bool collect = false;
-  at::Tensor gradient;   // [N, K] f32: Σ_t ∂loss/∂acc_t z_tᵀ
-  at::Tensor curvature;  // [N] f64: Σ_t (∂loss/∂acc_t)²
-};
-
-// acc [T, N] = z Cᵀ. In bf16 if the codes are, with f32 sums.
-at::Tensor code_product(const at::Tensor& z, const std::shared_ptr<CodeMatrix>& codes);
+// acc [T, N] = z Cᵀ. codes [N, K]: code − (2^bits − 1) / 2, in f32 or bf16, a constant; in bf16 with f32 sums if they
+// are.
+at::Tensor code_product(const at::Tensor& z, const at::Tensor& codes);
 
 // y = out_scale ⊙ H_outᵀ (acc + beta 1). acc [T, N], beta [T], out_scale [N].
 at::Tensor rotate_output(const at::Tensor& acc, const at::Tensor& beta, const at::Tensor& out_scale,

@@ -11,7 +11,6 @@
 #include "converter/quantize/hadamard.h"
 #include "converter/train/adam.h"
 #include "converter/train/attention.h"
-#include "converter/train/codes.h"
 #include "converter/train/distill.h"
 #include "converter/train/student.h"
 #include "tests/converter/quantize_reference.h"
@@ -111,7 +110,7 @@ TEST_P(Group, GradientsAreThoseOfThePlainFormula) {
     std::vector<at::Tensor> columns;
     for (int64_t k = 0; k < c.columns; k += d) {
       const at::Tensor a = m.a[k / per_map].to(at::kDouble), b = m.centre[k / per_map].to(at::kDouble);
-      columns.push_back(at::mm(l.codes->centred.narrow(1, k, d).to(at::kDouble), a.t()) + b);
+      columns.push_back(at::mm(l.codes.narrow(1, k, d).to(at::kDouble), a.t()) + b);
     }
     const at::Tensor out = test::dense_rotation(l.output_rotation, l.rows);
     plain.push_back(at::mm(at::mm(u, at::cat(columns, 1).t()), out) * l.out_scale.to(at::kDouble));
@@ -121,29 +120,6 @@ TEST_P(Group, GradientsAreThoseOfThePlainFormula) {
   ASSERT_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i)
     EXPECT_LT(relative_difference(actual[i], expected[i]), 2e-5) << "tensor " << i;
-}
-
-TEST_P(Group, WhatIsCollectedAboutCodesIsTheirGradient) {
-  const GroupCase& c = GetParam();
-  StudentGroup group = make_group(quantized(c), /*bf16=*/false);
-  StudentLinear& l = group.linears[1];
-  at::Tensor x = normal({c.tokens, c.columns}, "x").requires_grad_(true);
-  l.codes->collect = true;
-  const at::Tensor weight = normal({c.tokens, l.rows}, "d");
-  torch::autograd::backward({group.forward(x)[1]}, {weight});
-  ASSERT_TRUE(l.codes->gradient.defined());
-  const auto value = [&] {
-    const at::NoGradGuard no_grad;
-    return (group.forward(x)[1] * weight).sum(at::kDouble).item<double>();
-  };
-  // The output is linear in every code.
-  const double base = value();
-  for (const auto& [r, k] : {std::pair<int64_t, int64_t>{0, 0}, {3, 5}, {l.rows - 1, c.columns - 1}}) {
-    l.codes->centred[r][k] += 1;
-    EXPECT_NEAR(value() - base, l.codes->gradient[r][k].item<double>(), 2e-3 * (1 + std::abs(base))) << r << ", " << k;
-    l.codes->centred[r][k] -= 1;
-  }
-  EXPECT_TRUE(l.codes->curvature.gt(0).all().item<bool>());
 }
 
 TEST_P(Group, StoringRoundsAndNothingElse) {
@@ -269,45 +245,6 @@ TEST(Sequences, HeldOutOnesAreNeitherTrainedOnNorCalibratedWith) {
     EXPECT_EQ(static_cast<int64_t>(all.size()), total);
     EXPECT_EQ(plan.calibration.size(), static_cast<size_t>(std::min<int64_t>(32, total - plan.held_out.size())));
   }
-}
-
-// The model of the loss that codes move by: g·Δ + ½ h Δ H Δᵀ.
-double predicted(const at::Tensor& delta, const at::Tensor& g, const at::Tensor& h, const at::Tensor& hessian) {
-  const at::Tensor d = delta.to(at::kDouble);
-  return (d * g.to(at::kDouble)).sum().item<double>() +
-         0.5 * (at::mm(d, hessian.to(at::kDouble)) * d).sum(1).mul(h).sum().item<double>();
-}
-
-TEST(Codes, MoveWhereTheModelPredictsAGain) {
-  const int64_t n = 40, k = 64;
-  const at::Tensor hessian = test::mean_hessian(test::correlated_activations(256, k));
-  at::Tensor codes = normal({n, k}, "c").mul(1.0).add(1.5).round().clamp(0, 3).to(at::kByte);
-  const at::Tensor before = codes.clone();
-  const at::Tensor curvature = normal({n}, "h").square().add(0.5).to(at::kDouble);
-  // A gradient whose minimum lies about half a code away.
-  const at::Tensor wanted = normal({n, k}, "w").mul(0.5);
-  const at::Tensor gradient = at::mm(wanted, hessian).mul(curvature.to(at::kFloat).unsqueeze(1)).neg();
-  at::Tensor wish = at::zeros({n, k}, at::kFloat);
-  CodeStep step;
-  step.damping = 0;
-  const int64_t moved = move_codes(codes, wish, gradient, curvature, hessian, 2, step);
-  EXPECT_GT(moved, 0);
-  EXPECT_EQ(moved, codes.ne(before).sum().item<int64_t>());
-  EXPECT_LE(codes.max().item<int>(), 3);
-  const at::Tensor delta = codes.to(at::kFloat) - before.to(at::kFloat);
-  const double gain = predicted(delta, gradient, curvature, hessian);
-  EXPECT_LT(gain, 0);
-  // Better than rounding the step without regard to H.
-  const at::Tensor rounded = (before.to(at::kFloat) + wanted).round().clamp(0, 3) - before.to(at::kFloat);
-  EXPECT_LT(gain, predicted(rounded, gradient, curvature, hessian));
-  // What codes could not follow is remembered exactly: target = codes + wish.
-  EXPECT_LT(relative_difference(delta + wish, wanted), 5e-3);
-}
-
-TEST(Codes, WithoutAGradientNothingMoves) {
-  at::Tensor codes = at::full({16, 64}, 2, at::kByte), wish = at::zeros({16, 64}, at::kFloat);
-  const at::Tensor hessian = test::mean_hessian(test::correlated_activations(256, 64));
-  EXPECT_EQ(move_codes(codes, wish, at::zeros({16, 64}), at::zeros({16}, at::kDouble), hessian, 2, {}), 0);
 }
 
 }  // namespace
