@@ -66,6 +66,9 @@ svq_status svq_session_params_set(svq_session_params* params, svq_session_parame
       case SVQ_SESSION_AFFINITY:
         o.affinity = static_cast<uint64_t>(value);
         return;
+      case SVQ_SESSION_GPU_PRIORITY:
+        o.gpu_priority = within<int32_t>(value, 0, 5, "SVQ_SESSION_GPU_PRIORITY");
+        return;
     }
     fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown session parameter ", raw(parameter));
   });
@@ -100,7 +103,9 @@ svq_status svq_session_eval_logits(svq_session* session, const svq_token* tokens
 }
 
 const float* svq_session_logits(const svq_session* session) {
-  return session == nullptr ? nullptr : session->session.logits();
+  const float* logits = nullptr;
+  if (session != nullptr) guard([&] { logits = session->session.logits(); });
+  return logits;
 }
 size_t svq_session_position(const svq_session* session) { return session == nullptr ? 0 : session->session.position(); }
 size_t svq_session_context(const svq_session* session) { return session == nullptr ? 0 : session->session.context(); }

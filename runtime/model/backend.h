@@ -9,6 +9,7 @@
 #include <span>
 
 #include "runtime/model/weights.h"
+#include "runtime/sampling/top_logit.h"
 
 namespace svq::rt {
 
@@ -46,8 +47,17 @@ class Backend {
   virtual void attend(uint32_t layer, Buffer q, Buffer out) = 0;
   virtual void silu_mul(Buffer gate, Buffer up) = 0;  // gate = silu(gate) ⊙ up
   virtual void add(Buffer x, Buffer y) = 0;           // x += y
-  // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory.
+  // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory. Null, where keeps_logits(): the last
+  // token's stay with the backend.
   virtual void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) = 0;
+
+  // A backend with memory of its own need not copy every token's logits to the host.
+  virtual bool keeps_logits() const { return false; }
+  // logits (vocab) of the last head()'s last token.
+  virtual void fetch_logits(float* /*logits*/) {}
+  // The largest of them, in order (ties: the lower id first), -infinity left out. Empty if the backend does not select,
+  // or if one of the logits is not a number.
+  virtual std::span<const TopLogit> top() const { return {}; }
 };
 
 }  // namespace svq::rt

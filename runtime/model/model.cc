@@ -5,6 +5,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/cuda/module.h"
 #include "runtime/file/tensors.h"
 
 namespace svq::rt {
@@ -24,14 +25,22 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
   }
   if (options.prefault) file.prefault();
   if (options.verify) verify_checksums(file);
-  auto model = std::make_shared<const Model>(std::move(file));
+  std::shared_ptr<cuda::Device> gpu;
+  if (options.device != DeviceKind::kCpu) {
+    std::string reason;
+    gpu = open_gpu(options.gpu, &reason);
+    if (gpu == nullptr && options.device == DeviceKind::kCuda) fail(SVQ_ERROR_UNSUPPORTED, "no GPU can be used: ", reason);
+    if (gpu == nullptr) log(SVQ_LOG_WARNING, cat("running on the CPU, as no GPU can be used: ", reason));
+  }
+  auto model = std::make_shared<const Model>(std::move(file), std::move(gpu));
   log(SVQ_LOG_INFO, cat(path, ": ", model->file().bytes(), " bytes, ", model->sizes().n_parameters,
                         " weights, kernels: ", kernels::isa_name(model->kernels().isa)));
   return model;
 }
 
-Model::Model(ModelFile file)
+Model::Model(ModelFile file, std::shared_ptr<cuda::Device> gpu)
     : file_(std::move(file)), kernels_(select_kernels()), weights_(file_), sizes_(measure(file_.model())) {
+  if (gpu != nullptr) on_gpu_ = std::make_shared<const DeviceModel>(std::move(gpu), file_, weights_);
   const fb::Tokenizer* tables = file_.model().tokenizer();
   if (tables == nullptr) return;
   try {

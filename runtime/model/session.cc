@@ -7,6 +7,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/cuda/cuda_backend.h"
 
 namespace svq::rt {
 namespace {
@@ -14,11 +15,33 @@ namespace {
 constexpr uint32_t kDefaultContext = 4096;
 constexpr uint32_t kDefaultThreads = 8;  // beyond that, memory bandwidth is shared by enough cores
 
-SessionOptions resolve(SessionOptions o, const Config& config) {
+SessionOptions resolve(SessionOptions o, const Config& config, bool gpu = false) {
+  if (gpu) o.threads = 1, o.pin_threads = false;  // the caller's, which waits
   if (o.context == 0) o.context = std::min(config.context_length, kDefaultContext);
   if (o.threads == 0) o.threads = std::min(physical_cores(), kDefaultThreads);
   o.chunk = std::clamp(o.chunk, 1u, o.context);
   return o;
+}
+
+CudaOptions cuda_options(const SessionOptions& o) {
+  return {.context = o.context, .max_tokens = o.chunk, .kv_bits = o.kv_bits, .priority = o.gpu_priority};
+}
+
+// What Parts takes of the arena: on a GPU logits, history and sampler alone.
+uint64_t host_bytes(const Model& model, const SessionOptions& o) {
+  if (model.on_gpu() == nullptr) return session_bytes(model.weights(), model.kernels(), o) - sizeof(Session);
+  Arena arena;
+  const Sampler sampler(model.weights().config.vocab, arena);
+  arena.take<float>(model.weights().config.vocab);
+  arena.take<int32_t>(o.context);
+  return arena.used();
+}
+
+// Null: the model is not on a GPU.
+std::unique_ptr<Backend> gpu_backend(const Model& model, const SessionOptions& o) {
+  if (model.on_gpu() == nullptr) return nullptr;
+  if (o.activations != 8) fail(SVQ_ERROR_UNSUPPORTED, "float activations are there for the CPU alone");
+  return std::make_unique<CudaBackend>(model.weights(), model.on_gpu(), cuda_options(o));
 }
 
 ThreadOptions thread_options(const SessionOptions& o) {
@@ -33,31 +56,37 @@ ThreadOptions thread_options(const SessionOptions& o) {
 }  // namespace
 
 Session::Parts::Parts(const Weights& weights, const kernels::Table& kernels, const SessionOptions& o, ThreadPool* pool,
-                      Arena& arena)
-    : backend(weights,
-              {.context = o.context,
-               .max_tokens = o.chunk,
-               .threads = o.threads,
-               .kv_bits = o.kv_bits,
-               .float_activations = o.activations == 32},
-              kernels, pool, arena),
-      forward(weights, backend),
+                      Arena& arena, std::unique_ptr<Backend> gpu)
+    : backend(gpu != nullptr ? std::move(gpu)
+                             : std::make_unique<CpuBackend>(weights,
+                                                            CpuOptions{.context = o.context,
+                                                                       .max_tokens = o.chunk,
+                                                                       .threads = o.threads,
+                                                                       .kv_bits = o.kv_bits,
+                                                                       .float_activations = o.activations == 32},
+                                                            kernels, pool, arena)),
+      forward(weights, *backend),
       sampler(weights.config.vocab, arena),
       logits(arena.take<float>(weights.config.vocab)),
       history(arena.take<int32_t>(o.context)) {}
 
 uint64_t session_bytes(const Weights& weights, const kernels::Table& kernels, const SessionOptions& options) {
   Arena arena;
-  const Session::Parts parts(weights, kernels, resolve(options, weights.config), nullptr, arena);
+  const Session::Parts parts(weights, kernels, resolve(options, weights.config), nullptr, arena, nullptr);
   return sizeof(Session) + arena.used();
+}
+
+uint64_t gpu_session_bytes(const Weights& weights, const DeviceModel* model, const SessionOptions& options) {
+  const CudaBackend::Size size = CudaBackend::size(weights, model, cuda_options(resolve(options, weights.config)));
+  return size.device + size.pinned;
 }
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)),
-      options_(resolve(options, model_->weights().config)),
+      options_(resolve(options, model_->weights().config, model_->on_gpu() != nullptr)),
       pool_(thread_options(options_)),
-      arena_(session_bytes(model_->weights(), model_->kernels(), options_) - sizeof(Session)) {
-  parts_.emplace(model_->weights(), model_->kernels(), options_, &pool_, arena_);
+      arena_(host_bytes(*model_, options_)) {
+  parts_.emplace(model_->weights(), model_->kernels(), options_, &pool_, arena_, gpu_backend(*model_, options_));
   if (options_.context > model_->weights().config.context_length) {
     log(SVQ_LOG_WARNING, cat("the session's context of ", options_.context, " tokens exceeds the ",
                              model_->weights().config.context_length, " that the model was trained for"));
@@ -102,8 +131,11 @@ void Session::eval(std::span<const int32_t> tokens, float* all_logits) {
       parts_->forward.run(position_, chunk, 0, all_logits);
       all_logits += uint64_t{n} * vocab;
       if (last) std::memcpy(parts_->logits, all_logits - vocab, vocab * sizeof(float));
+      logits_here_ = true;
     } else {
-      parts_->forward.run(position_, chunk, n - 1, last ? parts_->logits : nullptr);
+      logits_here_ = !parts_->backend->keeps_logits();
+      parts_->forward.run(position_, chunk, n - 1, last && logits_here_ ? parts_->logits : nullptr,
+                          last && !logits_here_);
     }
     std::copy(chunk.begin(), chunk.end(), parts_->history + position_);
     position_ += n;
@@ -114,7 +146,18 @@ void Session::eval(std::span<const int32_t> tokens, float* all_logits) {
 
 int32_t Session::sample() {
   if (!has_logits_) fail(SVQ_ERROR_STATE, "there are no logits to draw from: evaluate a token first");
-  return parts_->sampler.sample(parts_->logits, {parts_->history, position_});
+  const std::span<const int32_t> history(parts_->history, position_);
+  if (!logits_here_) {
+    if (const auto token = parts_->sampler.sample_top(parts_->backend->top(), history)) return *token;
+  }
+  return parts_->sampler.sample(logits(), history);
+}
+
+const float* Session::logits() const {
+  if (!has_logits_) return nullptr;
+  if (!logits_here_) parts_->backend->fetch_logits(parts_->logits);
+  logits_here_ = true;
+  return parts_->logits;
 }
 
 void Session::truncate(uint64_t position) {

@@ -24,10 +24,13 @@ struct SessionOptions {
   uint32_t activations = 8;  // 8 or 32
   bool pin_threads = false;
   uint64_t affinity = 0;  // bit i: CPU i; 0: any
+  int32_t gpu_priority = 0;
 };
 
 // Heap bytes of a session with these options.
 uint64_t session_bytes(const Weights& weights, const kernels::Table& kernels, const SessionOptions& options);
+// Device and pinned memory of a session on a GPU; model null: on any GPU, at most.
+uint64_t gpu_session_bytes(const Weights& weights, const DeviceModel* model, const SessionOptions& options);
 
 class Session {
  public:
@@ -37,7 +40,7 @@ class Session {
   // Appends tokens and evaluates them. all_logits: null, or (n, vocab) to fill. Throws Error: INVALID_ARGUMENT (a token
   // out of range) and CONTEXT_FULL before anything is evaluated, CANCELLED between chunks.
   void eval(std::span<const int32_t> tokens, float* all_logits);
-  const float* logits() const { return has_logits_ ? parts_->logits : nullptr; }  // (vocab)
+  const float* logits() const;  // (vocab); null: there are none
   int32_t sample();
 
   uint32_t position() const { return position_; }
@@ -55,9 +58,10 @@ class Session {
 
   // What lies in the arena. Built twice: on a measuring arena, then on one of that size.
   struct Parts {
+    // On the CPU: gpu null.
     Parts(const Weights& weights, const kernels::Table& kernels, const SessionOptions& options, ThreadPool* pool,
-          Arena& arena);
-    CpuBackend backend;
+          Arena& arena, std::unique_ptr<Backend> gpu);
+    std::unique_ptr<Backend> backend;
     Forward forward;
     Sampler sampler;
     float* logits;     // (vocab) of the last token
@@ -72,6 +76,7 @@ class Session {
   Utf8Stream stream_;
   uint32_t position_ = 0;
   bool has_logits_ = false;
+  mutable bool logits_here_ = false;  // parts_->logits holds them
   std::atomic<bool> cancelled_{false};
 };
 

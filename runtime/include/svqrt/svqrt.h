@@ -10,7 +10,7 @@
  * sampling. Strings are UTF-8 and NUL-terminated unless a length is given.
  *
  * Results are deterministic: the logits depend on the tokens alone, not on how a prompt is split into calls or chunks,
- * nor on the number of threads. Different instruction sets may differ in the last bits of their float arithmetic.
+ * nor on the number of threads. Different instruction sets and GPUs may differ in the last bits of their float arithmetic.
  */
 #ifndef SVQRT_H
 #define SVQRT_H
@@ -81,8 +81,16 @@ typedef struct svq_model_params svq_model_params;   /* settings for loading; cop
 typedef enum svq_model_parameter {
   SVQ_MODEL_VERIFY = 1,         /* 0: structure and bounds only; 1: every tensor's checksum too (reads the whole file). Default 0 */
   SVQ_MODEL_MEMORY_LIMIT = 2,   /* bytes that the mapped file may take; 0 (default): no limit */
-  SVQ_MODEL_PREFAULT = 3        /* 1: read the file into the page cache while loading. Default 0 */
+  SVQ_MODEL_PREFAULT = 3,       /* 1: read the file into the page cache while loading. Default 0 */
+  SVQ_MODEL_DEVICE = 8,         /* an svq_device: where sessions of this model run. Default SVQ_DEVICE_CPU */
+  SVQ_MODEL_GPU = 9             /* which GPU, counted as CUDA does; default 0 */
 } svq_model_parameter;
+
+typedef enum svq_device {
+  SVQ_DEVICE_CPU = 0,
+  SVQ_DEVICE_CUDA = 1,   /* an NVIDIA GPU; loading fails with SVQ_ERROR_UNSUPPORTED and says why if there is none to use */
+  SVQ_DEVICE_AUTO = 2    /* the same if one can be used, otherwise the CPU, with a warning in the log that says why */
+} svq_device;
 
 SVQ_API svq_model_params* svq_model_params_create(void);   /* NULL when out of memory */
 SVQ_API void svq_model_params_free(svq_model_params* params);
@@ -94,7 +102,9 @@ typedef struct svq_size_estimate {
   uint64_t model_bytes;          /* heap of svq_model */
   uint64_t session_bytes;        /* heap of one session with the given parameters, KV cache included */
   uint64_t kv_bytes_per_token;   /* part of session_bytes */
-  uint64_t reserved[4];
+  uint64_t gpu_model_bytes;      /* on SVQ_DEVICE_CUDA: GPU memory of the weights, beside model_bytes; no page cache stays */
+  uint64_t gpu_session_bytes;    /* and of a session, KV cache included, at most; a session's heap is then small */
+  uint64_t reserved[2];
 } svq_size_estimate;
 
 struct svq_session_params;
@@ -111,7 +121,7 @@ typedef struct svq_model_info {
   const char* family;
   const char* method;            /* "unisvq", "gptq", "rtn", "float" */
   const char* chat_format;       /* "chatml", …, "none" */
-  const char* isa;               /* kernels in use: "avx512", "dotprod", … */
+  const char* isa;               /* kernels in use: "avx512", "dotprod", …, "cuda" */
   uint32_t n_layers, hidden, intermediate, n_heads, n_kv_heads, head_dim, vocab, context_length;
   uint64_t n_parameters;         /* weights of all linears, a tied embedding once */
   uint64_t file_bytes;
@@ -174,7 +184,8 @@ typedef enum svq_session_parameter {
   SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated between two checks for cancellation; default 64 */
   SVQ_SESSION_ACTIVATIONS = 5,     /* 8 (default): int8 activations in packed linears; 32: float (slow; to measure the difference) */
   SVQ_SESSION_PIN_THREADS = 6,     /* 1: worker i runs on the i-th core of the affinity mask. Default 0 */
-  SVQ_SESSION_AFFINITY = 7         /* bit mask of the cores 0–63 that workers may use; 0 (default): any */
+  SVQ_SESSION_AFFINITY = 7,        /* bit mask of the cores 0–63 that workers may use; 0 (default): any */
+  SVQ_SESSION_GPU_PRIORITY = 16    /* of the session's work among sessions on one GPU: 0 (default) to 5, larger goes first */
 } svq_session_parameter;
 
 SVQ_API svq_session_params* svq_session_params_create(void);
