@@ -8,6 +8,7 @@
 
 #include "kernels-cuda/device.h"
 #include "runtime/file/model_file.h"
+#include "runtime/include/svqrt/svqrt.h"
 #include "runtime/model/weights.h"
 
 namespace svq::rt {
