@@ -4,7 +4,6 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #if defined(SVQ_CUDA_EMULATION)
 #include "kernels-cuda/emulation/simt.h"
@@ -19,6 +18,13 @@
 namespace svq::cuda {
 namespace SVQ_CUDA_IMPL {
 
+template <class T>
+struct Identity {
+  using Type = T;
+};
+template <class T>
+using Same = typename Identity<T>::Type;  // takes no part in deduction
+
 constexpr unsigned kFullMask = 0xffffffffu;
 constexpr uint32_t kWarp = 32;
 
@@ -27,7 +33,7 @@ using Dim = simt::Dim;
 
 template <class... P>
 void launch(Stream stream, const char* name, void (*kernel)(P...), Dim grid, Dim block, size_t shared,
-            std::type_identity_t<P>... args) {
+            Same<P>... args) {
   simt::launch(static_cast<simt::Stream*>(stream), grid, block, shared, name, [=] { kernel(args...); });
 }
 template <class T>
@@ -74,7 +80,7 @@ using Dim = dim3;
 
 template <class... P>
 void launch(Stream stream, const char*, void (*kernel)(P...), Dim grid, Dim block, size_t shared,
-            std::type_identity_t<P>... args) {
+            Same<P>... args) {
   if (shared > (48u << 10)) {
     cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared));

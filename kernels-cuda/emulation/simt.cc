@@ -18,7 +18,7 @@
 namespace svq::simt {
 namespace {
 
-constexpr size_t kStack = 128 << 10;
+constexpr size_t kStack = (128 << 10) + 17 * 64;  // not a power of two: tops of stacks spread over the cache's sets
 constexpr unsigned kMaxThreads = 1024, kWarp = 32;
 
 struct Copy {
@@ -71,10 +71,8 @@ struct Machine {
 };
 
 // One machine: launches of several host threads take turns.
-Machine& machine() {
-  static Machine m;
-  return m;
-}
+Machine the_machine;
+inline Machine& machine() { return the_machine; }
 std::recursive_mutex& turn() {
   static std::recursive_mutex m;
   return m;

@@ -37,14 +37,15 @@ __device__ __forceinline__ uint4 bits_of(const uint4& w, int shift) {
           (w.w >> shift) & 0x55555555u};
 }
 
-// This lane's tiles of one row block: first, first + step, … of a 2-bit plane.
+// This lane's tiles of one row block: first, first + 32, … below `end`, of a 2-bit plane.
 template <int T>
-__device__ __forceinline__ void walk2(const uint8_t* tiles, uint32_t n_tiles, uint32_t first, uint32_t step,
-                                      const int* z, uint32_t z_stride, int (*acc)[T][4]) {
+__device__ __forceinline__ void walk2(const uint8_t* tiles, uint32_t first, uint32_t end, const int* z,
+                                      uint32_t z_stride, int (*acc)[T][4]) {
+  constexpr uint32_t step = kWarp;  // known: offsets go into the load instructions
   const uint8_t* at = tiles + size_t{first} * 16;
   const int* za = z + first;
-  uint32_t i = first;
-  for (; i + (kUnroll - 1) * step < n_tiles; i += kUnroll * step) {
+  const uint8_t* const stop = tiles + size_t{end} * 16;
+  for (; at + (kUnroll - 1) * step * 16 < stop; at += kUnroll * step * 16, za += kUnroll * step) {
     uint4 w[kUnroll];
     int zs[kUnroll][T];
 #pragma unroll
@@ -55,30 +56,29 @@ __device__ __forceinline__ void walk2(const uint8_t* tiles, uint32_t n_tiles, ui
     }
 #pragma unroll
     for (uint32_t u = 0; u < kUnroll; ++u) multiply_tile<T>(w[u], zs[u], acc);
-    at += kUnroll * step * 16;
-    za += kUnroll * step;
   }
-  for (; i < n_tiles; i += step) {
+  for (; at < stop; at += step * 16, za += step) {
     int zs[T];
 #pragma unroll
     for (int t = 0; t < T; ++t) zs[t] = __ldg(za + t * z_stride);
     multiply_tile<T>(load_streaming(at), zs, acc);
-    at += step * 16;
-    za += step;
   }
 }
 
 // The same for a 1-bit plane, whose tiles are 8 columns wide.
 template <int T>
-__device__ __forceinline__ void walk1(const uint8_t* tiles, uint32_t n_tiles, uint32_t first, uint32_t step,
-                                      const int* z, uint32_t z_stride, int (*acc)[T][4]) {
-  for (uint32_t i = first; i < n_tiles; i += step) {
-    const uint4 w = load_streaming(tiles + size_t{i} * 16);
+__device__ __forceinline__ void walk1(const uint8_t* tiles, uint32_t first, uint32_t end, const int* z,
+                                      uint32_t z_stride, int (*acc)[T][4]) {
+  const uint8_t* at = tiles + size_t{first} * 16;
+  const uint8_t* const stop = tiles + size_t{end} * 16;
+  const int* za = z + 2 * first;
+  for (; at < stop; at += kWarp * 16, za += 2 * kWarp) {
+    const uint4 w = load_streaming(at);
     int low[T], high[T];
 #pragma unroll
     for (int t = 0; t < T; ++t) {
-      low[t] = __ldg(z + 2 * i + t * z_stride);
-      high[t] = __ldg(z + 2 * i + 1 + t * z_stride);
+      low[t] = __ldg(za + t * z_stride);
+      high[t] = __ldg(za + 1 + t * z_stride);
     }
     multiply_tile<T>(bits_of(w, 0), low, acc);
     multiply_tile<T>(bits_of(w, 1), high, acc);
@@ -86,23 +86,26 @@ __device__ __forceinline__ void walk1(const uint8_t* tiles, uint32_t n_tiles, ui
 }
 
 // 16 sums over the warp by halving: lane 2r + any ends with the sum of v[r].
-__device__ __forceinline__ int reduce16(int* v) {
-  const uint32_t lane = threadIdx.x % kWarp;
+template <int HALF>
+__device__ __forceinline__ void halve(int* v) {
+  const bool upper = threadIdx.x & (HALF * 2);
 #pragma unroll
-  for (uint32_t half = 8; half > 0; half /= 2) {
-    const bool upper = lane & (half * 2);
-#pragma unroll
-    for (uint32_t j = 0; j < half; ++j) {
-      const int keep = upper ? v[j + half] : v[j], give = upper ? v[j] : v[j + half];
-      v[j] = keep + __shfl_xor_sync(kFullMask, give, static_cast<int>(half * 2));
-    }
+  for (int j = 0; j < HALF; ++j) {
+    const int keep = upper ? v[j + HALF] : v[j], give = upper ? v[j] : v[j + HALF];
+    v[j] = keep + __shfl_xor_sync(kFullMask, give, HALF * 2);
   }
+}
+__device__ __forceinline__ int reduce16(int* v) {
+  halve<8>(v);
+  halve<4>(v);
+  halve<2>(v);
+  halve<1>(v);
   return v[0] + __shfl_xor_sync(kFullMask, v[0], 1);
 }
 
 // T tokens; ONE: a single 2-bit plane. `parts` warps share a row block.
 template <int T, bool ONE>
-__global__ void __launch_bounds__(kWarps* kWarp) gemv_kernel(const PackedProduct p, uint32_t parts) {
+__global__ void __launch_bounds__(kWarps* kWarp, T == 1 ? 4 : 2) gemv_kernel(const PackedProduct p, uint32_t parts) {
   const uint32_t warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const uint32_t per_block = kWarps / parts, part = warp % parts;
   uint32_t block = blockIdx.x * per_block + warp / parts;
@@ -116,12 +119,15 @@ __global__ void __launch_bounds__(kWarps* kWarp) gemv_kernel(const PackedProduct
     const uint32_t planes = ONE ? 1 : w.n_planes;
     for (uint32_t plane = 0; plane < planes; ++plane) {
       int acc[4][T][4] = {};
-      if (ONE || w.plane_bits[plane] == 2) {
-        const uint32_t n = columns / 4;
-        walk2<T>(w.plane[plane] + size_t{block} * n * 16, n, part * kWarp + lane, parts * kWarp, z, columns / 4, acc);
+      // A part is a run of tiles, whole warps of them.
+      const bool two = ONE || w.plane_bits[plane] == 2;
+      const uint32_t n = columns / (two ? 4 : 8), run = (n + parts * kWarp - 1) / (parts * kWarp) * kWarp;
+      const uint32_t first = part * run + lane, end = part * run + run < n ? part * run + run : n;
+      const uint8_t* tiles = w.plane[plane] + size_t{block} * n * 16;
+      if (two) {
+        walk2<T>(tiles, first, end, z, columns / 4, acc);
       } else {
-        const uint32_t n = columns / 8;
-        walk1<T>(w.plane[plane] + size_t{block} * n * 16, n, part * kWarp + lane, parts * kWarp, z, columns / 4, acc);
+        walk1<T>(tiles, first, end, z, columns / 4, acc);
       }
 #pragma unroll
       for (int t = 0; t < T; ++t) {

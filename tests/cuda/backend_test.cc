@@ -89,9 +89,10 @@ TEST_P(CudaForward, AgreesWithTheCpu) {
   for (const uint32_t kv_bits : {16u, 8u}) {
     const auto cpu = all_logits(both.cpu, {.threads = 1, .kv_bits = kv_bits}, tokens);
     const auto gpu = all_logits(both.gpu, {.kv_bits = kv_bits}, tokens);
-    // Sums in another order now and then round an activation to the neighbouring int8, or a cached value to the
-    // neighbouring half: one part in 127 of one value.
-    EXPECT_LT(relative_rms(gpu, cpu), 0.01) << kv_bits;
+    // Sums in another order now and then round an activation to the neighbouring int8, a part in 127 of that value. In
+    // these small models the CPU's own instruction sets differ among themselves by 0.013 to 0.025 so.
+    const bool rounds = GetParam().options.bits != 16 || kv_bits == 8;
+    EXPECT_LT(relative_rms(gpu, cpu), rounds ? 0.05 : 1e-3) << kv_bits;
   }
 }
 
