@@ -79,13 +79,12 @@ inline uint4 load_streaming(const uint8_t* p) { return *reinterpret_cast<const u
 using Dim = dim3;
 
 template <class... P>
-void launch(Stream stream, const char*, void (*kernel)(P...), Dim grid, Dim block, size_t shared,
-            Same<P>... args) {
+void launch(Stream stream, const char*, void (*kernel)(P...), Dim grid, Dim block, size_t shared, Same<P>... args) {
   if (shared > (48u << 10)) {
     cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared));
   }
-  kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)>>>(args...);
+  kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)> > >(args...);
 }
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
@@ -149,8 +148,8 @@ __device__ __forceinline__ uint4 load_streaming(const uint8_t* p) {
 }
 #endif
 
-// Element i of an f32 scratch vector in shared memory: one word in 33 is left out, so that strides of powers of two spread
-// over the banks.
+// Element i of an f32 scratch vector in shared memory: one word in 33 is left out, so that strides of powers of two
+// spread over the banks.
 __host__ __device__ __forceinline__ uint32_t padded(uint32_t i) { return i + (i >> 5); }
 
 __device__ __forceinline__ float warp_sum(float v) {

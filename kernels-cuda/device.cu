@@ -29,7 +29,8 @@ class CudaDevice final : public Device {
   // Null, or why this device cannot be used.
   const char* open() {
     cudaDeviceProp properties;
-    if (const char* e = say(cudaGetDeviceProperties(&properties, ordinal_), "asking for the GPU's properties")) return e;
+    if (const char* e = say(cudaGetDeviceProperties(&properties, ordinal_), "asking for the GPU's properties"))
+      return e;
     std::snprintf(info_.name, sizeof info_.name, "%s", properties.name);
     std::snprintf(info_.architectures, sizeof info_.architectures, "%s", SVQ_CUDA_ARCHITECTURES);
     info_.major = static_cast<uint32_t>(properties.major);
@@ -43,8 +44,8 @@ class CudaDevice final : public Device {
     const cudaError_t error = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(probe_kernel));
     if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction) {
       cudaGetLastError();
-      std::snprintf(message, sizeof message, "%s has compute capability %d.%d, but this build has code for %s", info_.name,
-                    properties.major, properties.minor, info_.architectures);
+      std::snprintf(message, sizeof message, "%s has compute capability %d.%d, but this build has code for %s",
+                    info_.name, properties.major, properties.minor, info_.architectures);
       return message;
     }
     return say(error, "asking for a kernel's properties");
@@ -75,7 +76,8 @@ class CudaDevice final : public Device {
         if (host != nullptr) *host = *out;
         return nullptr;
       case Memory::kHost:
-        if (const char* e = say(cudaHostAlloc(out, bytes, cudaHostAllocMapped | cudaHostAllocPortable), "pinning memory"))
+        if (const char* e =
+                say(cudaHostAlloc(out, bytes, cudaHostAllocMapped | cudaHostAllocPortable), "pinning memory"))
           return e;
         if (host != nullptr) *host = *out;
         void* seen;
@@ -88,7 +90,8 @@ class CudaDevice final : public Device {
   const char* finish_weights(void* weights) override {
     if (!info_.integrated) return nullptr;
     if (const char* e = use()) return e;
-    if (const char* e = say(cudaStreamAttachMemAsync(nullptr, weights, 0, cudaMemAttachGlobal), "handing over the weights"))
+    if (const char* e =
+            say(cudaStreamAttachMemAsync(nullptr, weights, 0, cudaMemAttachGlobal), "handing over the weights"))
       return e;
     return say(cudaStreamSynchronize(nullptr), "handing over the weights");
   }
@@ -104,7 +107,8 @@ class CudaDevice final : public Device {
   const char* create_stream(int priority, Stream* out) override {
     if (const char* e = use()) return e;
     int least = 0, greatest = 0;  // greatest is the smallest number
-    if (const char* e = say(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for stream priorities")) return e;
+    if (const char* e = say(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for stream priorities"))
+      return e;
     int p = least - priority;
     p = p < greatest ? greatest : p > least ? least : p;
     cudaStream_t stream = nullptr;
@@ -137,7 +141,8 @@ class CudaDevice final : public Device {
   const char* end_capture(Stream stream, Graph* out) override {
     *out = nullptr;
     cudaGraph_t graph = nullptr;
-    if (const char* e = say(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph), "capturing a graph")) return e;
+    if (const char* e = say(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph), "capturing a graph"))
+      return e;
     cudaGraphExec_t runnable = nullptr;
     const cudaError_t error = cudaGraphInstantiate(&runnable, graph, 0);
     cudaGraphDestroy(graph);
@@ -202,6 +207,6 @@ Device* open_device(uint32_t interface, int ordinal, const char** error) {
 }  // namespace svq::cuda
 
 extern "C" __attribute__((visibility("default"))) svq::cuda::Device* svqrt_cuda_open(uint32_t interface, int ordinal,
-                                                                                    const char** error) {
+                                                                                     const char** error) {
   return svq::cuda::SVQ_CUDA_IMPL::open_device(interface, ordinal, error);
 }

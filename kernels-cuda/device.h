@@ -1,8 +1,8 @@
 // A GPU as the runtime sees it: memory, streams, graphs and the kernels built for it. Two implementations: the CUDA
 // runtime (device.cu, in the module libsvqrt-cuda.so that the runtime opens when a GPU is asked for) and the emulation.
 //
-// Functions that can fail return null, or what went wrong as the rest of a sentence, valid until the thread's next call.
-// Work that a stream was given runs in order; a failure of it comes out of synchronize().
+// Functions that can fail return null, or what went wrong as the rest of a sentence, valid until the thread's next
+// call. Work that a stream was given runs in order; a failure of it comes out of synchronize().
 #pragma once
 #include <cstdint>
 
@@ -12,7 +12,7 @@ namespace svq::cuda {
 
 struct DeviceInfo {
   char name[256] = {};
-  char architectures[128] = {};  // this build has code for: "75, 80, 87"
+  char architectures[128] = {};   // this build has code for: "75, 80, 87"
   uint32_t major = 0, minor = 0;  // compute capability
   uint32_t multiprocessors = 0;
   uint32_t max_shared = 0;  // bytes that a block may have
@@ -54,7 +54,8 @@ class Device {
   virtual void destroy_graph(Graph graph) = 0;
 };
 
-// The module's one function. interface: kInterface of the caller. Null with *error set: there is no usable GPU, and why.
+// The module's one function. interface: kInterface of the caller. Null with *error set: there is no usable GPU, and
+// why.
 inline constexpr uint32_t kInterface = 1;
 using OpenDevice = Device*(uint32_t interface, int ordinal, const char** error);
 inline constexpr char kOpenDevice[] = "svqrt_cuda_open";

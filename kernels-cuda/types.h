@@ -9,10 +9,10 @@ using Stream = void*;  // cudaStream_t, or the emulation's
 
 // Tokens that one decode step may hold: up to here attention is split over the context.
 inline constexpr uint32_t kDecodeTokens = 4;
-inline constexpr uint32_t kMaxGroup = 3;     // linears that read the same x
-inline constexpr uint32_t kSegment = 256;    // positions of an attention segment, aligned to absolute positions
-inline constexpr uint32_t kTop = 128;        // candidates that top_k returns
-inline constexpr uint32_t kHeadTokens = 8;   // tokens whose logits are computed at once
+inline constexpr uint32_t kMaxGroup = 3;    // linears that read the same x
+inline constexpr uint32_t kSegment = 256;   // positions of an attention segment, aligned to absolute positions
+inline constexpr uint32_t kTop = 128;       // candidates that top_k returns
+inline constexpr uint32_t kHeadTokens = 8;  // tokens whose logits are computed at once
 
 // Rotation of n = block · factor values (schema/FORMAT.md). forward[j][i] = M[i][j] and inverse[j][i] = M[j][i], rows
 // padded with zeros to a multiple of 4: four outputs' coefficients lie side by side.
@@ -50,7 +50,7 @@ struct Product {
   const float* bias = nullptr;      // f32 (rows)
   const int32_t* acc = nullptr;     // (n, acc_stride)
   uint32_t acc_stride = 0;
-  const Scale* scales = nullptr;    // (n)
+  const Scale* scales = nullptr;  // (n)
 };
 
 // What changes from step to step, in device memory: a captured graph reads it.

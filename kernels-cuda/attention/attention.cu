@@ -9,7 +9,9 @@ namespace {
 constexpr uint32_t kWarps = 4, kBlock = 32;  // positions a lane each
 
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(static_cast<int>(0xff800000u)); }
-__device__ __forceinline__ uint32_t row_stride(uint32_t d) { return (d + 7) / 8 * 8 + 8; }  // halves; 16-byte rows, banks spread
+__device__ __forceinline__ uint32_t row_stride(uint32_t d) {
+  return (d + 7) / 8 * 8 + 8;
+}  // halves; 16-byte rows, banks spread
 
 // What a block keeps in shared memory.
 struct Shared {
@@ -74,8 +76,9 @@ __device__ __forceinline__ void stage(const Cache& c, const void* base, size_t r
 #pragma unroll
         for (uint32_t e = 0; e < 8; ++e) {
           if (column + e >= d) break;
-          const uint16_t h = c.bits == 16 ? static_cast<const uint16_t*>(base)[from + e]
-                                          : float_to_half(static_cast<float>(static_cast<const int8_t*>(base)[from + e]));
+          const uint16_t h = c.bits == 16
+                                 ? static_cast<const uint16_t*>(base)[from + e]
+                                 : float_to_half(static_cast<float>(static_cast<const int8_t*>(base)[from + e]));
           words[e / 2] |= static_cast<uint32_t>(h) << (e % 2 * 16);
         }
         out = {words[0], words[1], words[2], words[3]};
@@ -145,7 +148,7 @@ struct Range {
 
 // C columns a lane, C · 32 ≥ head_dim; ROWS rows a warp.
 template <int C, int ROWS>
-__global__ void __launch_bounds__(kWarps* kWarp) attend_kernel(const Attend a, bool split) {
+__global__ void __launch_bounds__(kWarps* kWarp, C > 8 ? 2 : 4) attend_kernel(const Attend a, bool split) {
   constexpr uint32_t kRows = kWarps * ROWS;
   const uint32_t d = a.cache.head_dim, stride = row_stride(d), group = a.n_heads / a.n_kv_heads;
   const uint32_t warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, kv = blockIdx.y;
@@ -244,7 +247,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) attend_kernel(const Attend a, b
         total[r].merge(here[r]);
         continue;
       }
-      float* out = a.partial + ((size_t{kv} * all_rows + first_row + row) * segments_of(a.cache.positions) + segment) * (d + 2);
+      float* out =
+          a.partial + ((size_t{kv} * all_rows + first_row + row) * segments_of(a.cache.positions) + segment) * (d + 2);
       if (lane == 0) {
         out[0] = here[r].largest;
         out[1] = here[r].sum;
@@ -272,7 +276,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) attend_kernel(const Attend a, b
       const Range range = range_of(first_row + row);
       for (uint32_t i = first_segment; i < first_segment + parts; ++i) {
         if (range.last / kSegment < i || range.first / kSegment > i) continue;
-        const float* in = a.partial + ((size_t{kv} * all_rows + first_row + row) * segments_of(a.cache.positions) + i) * (d + 2);
+        const float* in =
+            a.partial + ((size_t{kv} * all_rows + first_row + row) * segments_of(a.cache.positions) + i) * (d + 2);
         here[r].largest = load_fresh(in);
         here[r].sum = load_fresh(in + 1);
 #pragma unroll

@@ -1,4 +1,5 @@
-// embed   Starts a step: x[t] = row tokens[t] of the embedding, out_scale[v] · scale ⊙ Hᵀ (A_g code_g + B_g), or the f16
+// embed   Starts a step: x[t] = row tokens[t] of the embedding, out_scale[v] · scale ⊙ Hᵀ (A_g code_g + B_g), or the
+// f16
 //         row; and copies what the host prepared for the step, position and rotary factors, to where later kernels read
 //         it. One block a token.
 // The host's part is pinned memory that the device reads in place. Within epsilon · factor of the CPU's decode_row and

@@ -253,8 +253,8 @@ void run(Dim grid, Dim block, size_t shared_bytes, const char* name, const std::
   if (m.fibers.empty()) {
     m.fibers.resize(kMaxThreads);
     m.warps.resize(kMaxThreads / kWarp);
-    void* stacks = mmap(nullptr, kMaxThreads * kStack, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* stacks =
+        mmap(nullptr, kMaxThreads * kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) die("no memory for the stacks");
     for (unsigned i = 0; i < kMaxThreads; ++i) m.fibers[i].stack = static_cast<uint8_t*>(stacks) + i * kStack;
   }

@@ -1,15 +1,16 @@
-// Runs CUDA kernels on the host, for tests: each thread of a block is a fiber, blocks run one after another. The .cu files
-// are compiled as C++ against this header (SVQ_CUDA_EMULATION) in place of the CUDA runtime.
+// Runs CUDA kernels on the host, for tests: each thread of a block is a fiber, blocks run one after another. The .cu
+// files are compiled as C++ against this header (SVQ_CUDA_EMULATION) in place of the CUDA runtime.
 //
 // What is checked by running here, beyond results:
-// - races: Options::seed ≠ 0 picks the next warp and the next lane at random whenever one blocks, so lanes of a warp and
+// - races: Options::seed ≠ 0 picks the next warp and the next lane at random whenever one blocks, so lanes of a warp
+// and
 //   warps of a block are out of step as far as their barriers allow; shared memory starts as NaN in every block.
 // - barriers: a block that can get no further, lanes of a warp in different collectives, or a partial mask, abort.
 // - cp.async: a copy takes place at the wait that completes it, not before.
 // - bounds and alignment, under the address and undefined-behaviour sanitizers: shared memory and device buffers are
 //   allocations of their exact size.
-// What it cannot show: memory ordering between blocks (blocks are sequential) and inside a warp without barriers, timing,
-// register and shared-memory limits.
+// What it cannot show: memory ordering between blocks (blocks are sequential) and inside a warp without barriers,
+// timing, register and shared-memory limits.
 #pragma once
 #include <cmath>
 #include <cstdint>

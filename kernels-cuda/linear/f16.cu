@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) f16_kernel(const F16Product p) 
         const uint4 v = *reinterpret_cast<const uint4*>(w + k);
 #pragma unroll
         for (int t = 0; t < kTokens; ++t) {
-          const float4 a = *reinterpret_cast<const float4*>(x[t] + k), b = *reinterpret_cast<const float4*>(x[t] + k + 4);
+          const float4 a = *reinterpret_cast<const float4*>(x[t] + k),
+                       b = *reinterpret_cast<const float4*>(x[t] + k + 4);
           multiply_pair(v.x, {a.x, a.y}, &sum[t]);
           multiply_pair(v.y, {a.z, a.w}, &sum[t]);
           multiply_pair(v.z, {b.x, b.y}, &sum[t]);

@@ -25,10 +25,10 @@ struct PackedProduct {
 
 struct F16Product {
   uint32_t n = 0, rows = 0, columns = 0;
-  const uint16_t* w = nullptr;    // (rows, columns)
-  const float* x = nullptr;       // (n, columns)
-  const float* bias = nullptr;    // (rows)
-  float* y = nullptr;             // (n, rows)
+  const uint16_t* w = nullptr;  // (rows, columns)
+  const float* x = nullptr;     // (n, columns)
+  const float* bias = nullptr;  // (rows)
+  float* y = nullptr;           // (n, rows)
   bool add = false;
 };
 

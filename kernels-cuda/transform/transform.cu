@@ -184,8 +184,7 @@ void output(Stream stream, const Output& out) {
 }
 
 void gate_up(Stream stream, const Output& out, const Input& in, uint32_t* counters) {
-  const bool two =
-      in.rotation.kind == 2 || out.product[0].rotation.kind == 2 || out.product[1].rotation.kind == 2;
+  const bool two = in.rotation.kind == 2 || out.product[0].rotation.kind == 2 || out.product[1].rotation.kind == 2;
   const VectorLayout layout = vector_layout(in.columns, two ? 2 : 1, in.max_shared);
   launch(stream, "gate_up", gate_up_kernel, Dim(2, out.n), Dim(vector_threads(in.columns)), layout.shared, out, in,
          counters, layout.in_shared);
@@ -196,8 +195,8 @@ void qkv(Stream stream, const Qkv& args) {
   bool two = false;
   for (const Product& p : args.product) two = two || p.rotation.kind == 2;
   const VectorLayout layout = vector_layout(longest, two ? 2 : 1, args.max_shared);
-  launch(stream, "qkv", qkv_kernel, Dim(3, args.n), Dim(vector_threads(longest)), layout.shared, args,
-         layout.in_shared, longest);
+  launch(stream, "qkv", qkv_kernel, Dim(3, args.n), Dim(vector_threads(longest)), layout.shared, args, layout.in_shared,
+         longest);
 }
 
 void add(Stream stream, float* x, const float* y, uint64_t n) {

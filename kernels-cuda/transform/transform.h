@@ -1,20 +1,22 @@
 // Everything between two integer products: output transform of the one, norm and input transform of the next.
 //
-// input       codes, scales = int8(Aᵀ H (scale ⊙ norm(x))) for tokens first … first + n − 1, one block a token. The result
+// input       codes, scales = int8(Aᵀ H (scale ⊙ norm(x))) for tokens first … first + n − 1, one block a token. The
+// result
 //             of token first + i goes to row i. x is one of
 //               x (plain);   x += y, y a product (residual: x is updated too);   silu(gate) ⊙ up.
 //             normed ≠ null: norm(x) is written there too. codes null: that is all.
 // output      out[t] = scale ⊙ Hᵀ(delta · acc[t] + beta) + bias of up to 3 products, one block each and token.
 // gate_up     the same for gate and up; the block that ends last goes on with input of silu(gate) ⊙ up.
-// qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm (if
+// qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm
+// (if
 //             weights are given) and the rotary turn of q and k; q goes to its buffer, k and v to the cache.
 // add, silu_mul   x += y;  gate = silu(gate) ⊙ up.
 //
 // Contracts as on the CPU (kernels-neon: input_transform, output_transform, elementwise, attention's store). Hadamard
 // transforms equal the reference bit for bit; max |z| is exact for the z at hand; sums (mean of squares, beta, mix) are
 // f32, in an order that n alone decides: within epsilon · sqrt(n) of the reference. A value that is not finite gives
-// zeros with delta NaN, as there. max_shared: what a block of this device may have; longer vectors go through `scratch`,
-// (blocks, 2, padded) floats.
+// zeros with delta NaN, as there. max_shared: what a block of this device may have; longer vectors go through
+// `scratch`, (blocks, 2, padded) floats.
 #pragma once
 #include "kernels-cuda/types.h"
 
@@ -55,8 +57,8 @@ struct Output {
 
 struct Qkv {
   uint32_t n = 0, n_heads = 0, n_kv_heads = 0;
-  Product product[3];      // acc null: the buffer holds the values
-  float* buffer[3] = {};   // (n, heads · head_dim)
+  Product product[3];     // acc null: the buffer holds the values
+  float* buffer[3] = {};  // (n, heads · head_dim)
   const float* q_norm = nullptr;
   const float* k_norm = nullptr;  // (head_dim)
   float eps = 0;

@@ -1,5 +1,5 @@
-// One vector per block: rotations and sums over it. A vector of n f32 values lies in shared memory, or in global scratch
-// where it does not fit, element i at padded(i). The number of threads depends on n alone, so sums do too.
+// One vector per block: rotations and sums over it. A vector of n f32 values lies in shared memory, or in global
+// scratch where it does not fit, element i at padded(i). The number of threads depends on n alone, so sums do too.
 #pragma once
 #include "kernels-cuda/common.cuh"
 #include "kernels-cuda/transform/transform.h"
@@ -219,8 +219,7 @@ __device__ __forceinline__ void normalise(const Input& in, uint32_t row, float* 
       const float v = a[padded(i)];
       squares = fma_rn(v, v, squares);
     }
-    const float inverse =
-        1.0f / sqrtf(block_sum(squares, sums + 2 * kWarp) / static_cast<float>(in.columns) + in.eps);
+    const float inverse = 1.0f / sqrtf(block_sum(squares, sums + 2 * kWarp) / static_cast<float>(in.columns) + in.eps);
     for (uint32_t i = threadIdx.x; i < in.columns; i += blockDim.x) {
       float v = a[padded(i)] * inverse;
       if (in.weight != nullptr) v *= in.weight[i];

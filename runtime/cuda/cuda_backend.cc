@@ -136,8 +136,8 @@ void CudaBackend::finish_step() {
   check(device_.launch(graph_, stream_));
 }
 
-// The host's part of a step is read in place by the step's first kernel, so the step before must have ended: at most one
-// chunk is queued at any time.
+// The host's part of a step is read in place by the step's first kernel, so the step before must have ended: at most
+// one chunk is queued at any time.
 void CudaBackend::begin(uint32_t position, std::span<const int32_t> tokens) {
   if (step_open_) {  // a step that ended without a head
     const bool recorded = mode_ == Mode::kCapture;

@@ -1,7 +1,7 @@
 // The forward pass's operations on a GPU. forward.cc's operations are recorded rather than run one by one: a product
 // stays in integers until its consumer is known, so that its output transform, a residual sum or silu(gate) ⊙ up, the
-// norm and the next input transform become one kernel (kernels-cuda/README.md). A step of one token is captured once as a
-// graph and replayed.
+// norm and the next input transform become one kernel (kernels-cuda/README.md). A step of one token is captured once as
+// a graph and replayed.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -14,10 +14,10 @@
 namespace svq::rt {
 
 struct CudaOptions {
-  uint32_t context = 0;     // positions of the KV cache
+  uint32_t context = 0;      // positions of the KV cache
   uint32_t max_tokens = 64;  // of a chunk
   uint32_t kv_bits = 16;
-  int priority = 0;   // of the stream; larger is served first
+  int priority = 0;    // of the stream; larger is served first
   bool graphs = true;  // capture steps of one token
 };
 

@@ -15,7 +15,7 @@
 namespace svq::rt {
 namespace {
 
-constexpr uint64_t kPiece = 8 << 20;  // bytes read at a time
+constexpr uint64_t kPiece = 8 << 20;     // bytes read at a time
 constexpr uint64_t kReserve = 64 << 20;  // left to others when memory is checked
 
 // What the kernel would give without swapping; 0 where unknown. On a device that shares memory with the CPU, page cache
@@ -60,7 +60,8 @@ class Reader {
     for (uint64_t done = 0; done < bytes;) {
       const ssize_t n = pread(fd_, to + done, bytes - done, static_cast<off_t>(from + done));
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) fail(SVQ_ERROR_IO, file_.name(), ": cannot be read: ", n == 0 ? "it has shrunk" : std::strerror(errno));
+      if (n <= 0)
+        fail(SVQ_ERROR_IO, file_.name(), ": cannot be read: ", n == 0 ? "it has shrunk" : std::strerror(errno));
       done += static_cast<uint64_t>(n);
     }
     posix_fadvise(fd_, static_cast<off_t>(from), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
@@ -120,9 +121,11 @@ struct DeviceModel::Constants {
 
 DeviceModel::Constants DeviceModel::lay_out(const Weights& weights) {
   Constants c;
-  for (const kernels::Affine& a : weights.affine_maps) c.affine.push_back(c.take(uint64_t{a.n_maps} * a.dim * (a.dim + 1)));
+  for (const kernels::Affine& a : weights.affine_maps)
+    c.affine.push_back(c.take(uint64_t{a.n_maps} * a.dim * (a.dim + 1)));
   for_each_rotation(weights, [&](const kernels::Rotation& r) {
-    if (r.kind != 2 || std::any_of(c.mixes.begin(), c.mixes.end(), [&](const auto& m) { return m.host == r.mix; })) return;
+    if (r.kind != 2 || std::any_of(c.mixes.begin(), c.mixes.end(), [&](const auto& m) { return m.host == r.mix; }))
+      return;
     c.mixes.push_back({r.mix, r.factor, c.take(2 * uint64_t{r.factor} * cuda::mix_stride(r.factor))});
   });
   return c;
@@ -140,8 +143,8 @@ DeviceModel::DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& 
   check_device(*device_, device_->free_memory(&free));
   if (device_->info().integrated) free = std::max(free, std::min(available_memory(), device_->info().total_memory));
   if (free < kReserve || needed > free - kReserve) {
-    fail(SVQ_ERROR_OUT_OF_MEMORY, file.name(), ": the weights take ", needed, " bytes, but ", device_->info().name, " has ",
-         free, " free, of which ", kReserve, " are left alone");
+    fail(SVQ_ERROR_OUT_OF_MEMORY, file.name(), ": the weights take ", needed, " bytes, but ", device_->info().name,
+         " has ", free, " free, of which ", kReserve, " are left alone");
   }
   data_ = DeviceMemory(device_, file.data().size(), cuda::Memory::kWeights);
   read(file);

@@ -48,7 +48,9 @@ class DeviceModel {
   // The device's view of what `weights` points at.
   template <class T>
   const T* at(const T* host) const {
-    return host == nullptr ? nullptr : reinterpret_cast<const T*>(data_.data() + (reinterpret_cast<const uint8_t*>(host) - host_data_));
+    return host == nullptr
+               ? nullptr
+               : reinterpret_cast<const T*>(data_.data() + (reinterpret_cast<const uint8_t*>(host) - host_data_));
   }
   cuda::Rotation rotation(const kernels::Rotation& r) const;
   cuda::Affine affine(int32_t index) const { return affine_[static_cast<size_t>(index)]; }

@@ -11,14 +11,14 @@ struct CudaBackend::Layout {
   cuda::Step* step;
   float* cos;  // (max_tokens, head_dim / 2)
   float* sin;
-  uint32_t code_stride;                    // max_columns padded to 64
-  int8_t* codes[cuda::kMaxGroup];          // (max_tokens, code_stride), one for each distinct input of a group
-  cuda::Scale* scales[cuda::kMaxGroup];    // (max_tokens)
-  int32_t* acc;                            // (tokens, rows) of a group's products
-  float* normed;                           // (max_tokens, max_columns) null: no linear needs it
-  float* side;                             // (max_tokens, max_side_rank)
-  float* scratch;                          // of transforms
-  float* logits;                           // (kHeadTokens, vocab)
+  uint32_t code_stride;                  // max_columns padded to 64
+  int8_t* codes[cuda::kMaxGroup];        // (max_tokens, code_stride), one for each distinct input of a group
+  cuda::Scale* scales[cuda::kMaxGroup];  // (max_tokens)
+  int32_t* acc;                          // (tokens, rows) of a group's products
+  float* normed;                         // (max_tokens, max_columns) null: no linear needs it
+  float* side;                           // (max_tokens, max_side_rank)
+  float* scratch;                        // of transforms
+  float* logits;                         // (kHeadTokens, vocab)
   uint32_t* top_scratch;
   float* partial;      // of attention
   uint32_t* counters;  // zero

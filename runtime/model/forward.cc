@@ -14,8 +14,7 @@ Forward::Forward(const Weights& weights, Backend& backend) : w_(weights), b_(bac
   for (size_t i = 0; i < widths.size(); ++i) *buffers[i] = b_.make_buffer(widths[i]);
 }
 
-void Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits,
-                  bool keep) {
+void Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, bool keep) {
   b_.begin(position, tokens);
   b_.embed(w_.embedding, x_);
 
@@ -40,8 +39,7 @@ void Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t f
     b_.add(x_, y_);
   }
 
-  if (logits != nullptr || keep)
-    b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
+  if (logits != nullptr || keep) b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
 }
 
 }  // namespace svq::rt

@@ -29,7 +29,8 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
   if (options.device != DeviceKind::kCpu) {
     std::string reason;
     gpu = open_gpu(options.gpu, &reason);
-    if (gpu == nullptr && options.device == DeviceKind::kCuda) fail(SVQ_ERROR_UNSUPPORTED, "no GPU can be used: ", reason);
+    if (gpu == nullptr && options.device == DeviceKind::kCuda)
+      fail(SVQ_ERROR_UNSUPPORTED, "no GPU can be used: ", reason);
     if (gpu == nullptr) log(SVQ_LOG_WARNING, cat("running on the CPU, as no GPU can be used: ", reason));
   }
   auto model = std::make_shared<const Model>(std::move(file), std::move(gpu));

@@ -13,12 +13,14 @@ namespace svq::rt {
 namespace {
 
 constexpr uint32_t kDefaultContext = 4096;
+constexpr uint32_t kChunk = 64, kGpuChunk = 128;
 constexpr uint32_t kDefaultThreads = 8;  // beyond that, memory bandwidth is shared by enough cores
 
 SessionOptions resolve(SessionOptions o, const Config& config, bool gpu = false) {
   if (gpu) o.threads = 1, o.pin_threads = false;  // the caller's, which waits
   if (o.context == 0) o.context = std::min(config.context_length, kDefaultContext);
   if (o.threads == 0) o.threads = std::min(physical_cores(), kDefaultThreads);
+  if (o.chunk == 0) o.chunk = gpu ? kGpuChunk : kChunk;
   o.chunk = std::clamp(o.chunk, 1u, o.context);
   return o;
 }
@@ -77,7 +79,8 @@ uint64_t session_bytes(const Weights& weights, const kernels::Table& kernels, co
 }
 
 uint64_t gpu_session_bytes(const Weights& weights, const DeviceModel* model, const SessionOptions& options) {
-  const CudaBackend::Size size = CudaBackend::size(weights, model, cuda_options(resolve(options, weights.config)));
+  const CudaBackend::Size size =
+      CudaBackend::size(weights, model, cuda_options(resolve(options, weights.config, true)));
   return size.device + size.pinned;
 }
 

@@ -20,7 +20,7 @@ struct SessionOptions {
   uint32_t context = 0;      // 0: min(model's, 4096)
   uint32_t threads = 0;      // 0: physical cores, at most 8
   uint32_t kv_bits = 16;     // 16 or 8
-  uint32_t chunk = 64;       // tokens
+  uint32_t chunk = 0;        // tokens; 0: 64, on a GPU 128
   uint32_t activations = 8;  // 8 or 32
   bool pin_threads = false;
   uint64_t affinity = 0;  // bit i: CPU i; 0: any

@@ -78,7 +78,8 @@ std::optional<int32_t> Sampler::sample_top(std::span<const TopLogit> top, std::s
   const bool penalised = settings.repetition_penalty != 1.0 && !window.empty();
   // A penalty of 1 or more moves tokens down: the largest afterwards are among as many more before.
   const size_t keep = greedy ? 1 : settings.top_k, needed = keep + (penalised ? window.size() : 0);
-  if (keep == 0 || (!greedy && keep >= vocab_) || needed > top.size() || settings.repetition_penalty < 1.0) return std::nullopt;
+  if (keep == 0 || (!greedy && keep >= vocab_) || needed > top.size() || settings.repetition_penalty < 1.0)
+    return std::nullopt;
   Candidate* end = std::copy_n(top.begin(), needed, candidates_);
   if (penalised) {
     const auto penalty = static_cast<float>(settings.repetition_penalty);

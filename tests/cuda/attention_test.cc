@@ -18,7 +18,12 @@ struct OnStream {
 
 struct Case {
   Case(uint32_t d_, uint32_t heads_, uint32_t kv_, uint32_t positions_, uint32_t bits_)
-      : d(d_), heads(heads_), kv(kv_), positions(positions_), bits(bits_), scale(1 / std::sqrt(static_cast<float>(d_))) {
+      : d(d_),
+        heads(heads_),
+        kv(kv_),
+        positions(positions_),
+        bits(bits_),
+        scale(1 / std::sqrt(static_cast<float>(d_))) {
     const size_t n = size_t{kv} * positions * d;
     Random random(d + heads + bits);
     if (bits == 16) {
@@ -52,7 +57,8 @@ struct Case {
     return c;
   }
   // Outputs (tokens, heads · d) of q, whose first token is at `position`; as `chunk` tokens a launch.
-  std::vector<float> run(const OnStream& on, const std::vector<float>& q, uint32_t position, uint32_t chunk, uint32_t window) {
+  std::vector<float> run(const OnStream& on, const std::vector<float>& q, uint32_t position, uint32_t chunk,
+                         uint32_t window) {
     const uint32_t width = heads * d, tokens = static_cast<uint32_t>(q.size()) / width;
     std::vector<float> out(q.size()), partial(attend_scratch(heads, d, positions));
     std::vector<uint32_t> counters(kDecodeTokens * heads, 0);
@@ -96,7 +102,8 @@ struct Case {
           for (uint32_t i = 0; i < d; ++i) sum[i] += e * vf[(run_at + p) * d + i];
         }
         for (uint32_t i = 0; i < d; ++i) {
-          ASSERT_NEAR(out[(size_t{t} * heads + h) * d + i], sum[i] / total, 4e-6) << d << ": token " << t << " head " << h;
+          ASSERT_NEAR(out[(size_t{t} * heads + h) * d + i], sum[i] / total, 4e-6)
+              << d << ": token " << t << " head " << h;
         }
       }
     }

@@ -30,7 +30,8 @@ Packed device_view(const kernels::Packed& p) {
 }
 
 // Codes of the group's linears times n tokens by `kernel`, compared with the reference.
-void check_group(const std::vector<const Matrix*>& group, uint32_t n, ProductKernel kernel, Matrix::Fill fill, uint32_t sms) {
+void check_group(const std::vector<const Matrix*>& group, uint32_t n, ProductKernel kernel, Matrix::Fill fill,
+                 uint32_t sms) {
   const OnStream run;
   const uint32_t columns = group[0]->packed.columns;
   const auto padded = static_cast<uint32_t>(format::padded_columns(columns));
@@ -38,7 +39,8 @@ void check_group(const std::vector<const Matrix*>& group, uint32_t n, ProductKer
   std::vector<int8_t> z(size_t{n} * padded, 0);
   for (uint32_t t = 0; t < n; ++t) {
     for (uint32_t k = 0; k < columns; ++k) {
-      z[t * padded + k] = static_cast<int8_t>(fill == Matrix::kRandom ? static_cast<int>(random.below(256)) - 128 : -128);
+      z[t * padded + k] =
+          static_cast<int8_t>(fill == Matrix::kRandom ? static_cast<int>(random.below(256)) - 128 : -128);
     }
   }
   PackedProduct p;
@@ -60,7 +62,8 @@ void check_group(const std::vector<const Matrix*>& group, uint32_t n, ProductKer
       kernels::reference().gemv(group[i]->packed, z.data() + size_t{t} * padded, 0, group[i]->blocks(), want.data());
       const std::vector<int32_t> got(acc[i].begin() + static_cast<ptrdiff_t>(t * p.acc_stride[i]),
                                      acc[i].begin() + static_cast<ptrdiff_t>((t + 1) * p.acc_stride[i]));
-      ASSERT_EQ(got, want) << group[i]->packed.rows << " x " << columns << ", linear " << i << ", token " << t << " of " << n;
+      ASSERT_EQ(got, want) << group[i]->packed.rows << " x " << columns << ", linear " << i << ", token " << t << " of "
+                           << n;
     }
   }
 }
@@ -81,7 +84,8 @@ TEST_P(PackedProducts, GemmEqualsTheReferenceForEverySize) {
   for (const uint32_t columns : {4u, 68u, 192u, 320u}) {
     for (const uint32_t rows : {1u, 17u, 70u}) {
       const Matrix m(rows, columns, GetParam(), Matrix::kRandom, rows + columns);
-      for (const uint32_t n : {1u, 3u, 8u, 9u, 16u, 17u, 33u}) check_group({&m}, n, ProductKernel::kGemm, Matrix::kRandom, 8);
+      for (const uint32_t n : {1u, 3u, 8u, 9u, 16u, 17u, 33u})
+        check_group({&m}, n, ProductKernel::kGemm, Matrix::kRandom, 8);
     }
   }
   const Matrix wide(300, 128, GetParam(), Matrix::kRandom, 3), tall(700, 64, GetParam(), Matrix::kRandom, 4);
@@ -98,7 +102,8 @@ TEST_P(PackedProducts, ColumnsSplitBetweenBlocksGiveTheSame) {
 
 TEST_P(PackedProducts, GroupsOfSeveralLinears) {
   const uint32_t other = GetParam() == 2 ? 4 : 2;
-  const Matrix a(70, 192, GetParam(), Matrix::kRandom, 1), b(17, 192, other, Matrix::kRandom, 2), c(33, 192, GetParam(), Matrix::kRandom, 3);
+  const Matrix a(70, 192, GetParam(), Matrix::kRandom, 1), b(17, 192, other, Matrix::kRandom, 2),
+      c(33, 192, GetParam(), Matrix::kRandom, 3);
   for (const uint32_t n : {1u, 2u, 3u, 20u}) {
     check_group({&a, &b, &c}, n, ProductKernel::kAuto, Matrix::kRandom, 8);
     check_group({&b, &a}, n, ProductKernel::kAuto, Matrix::kRandom, 8);

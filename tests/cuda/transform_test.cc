@@ -46,8 +46,8 @@ struct BothRotations {
 struct Shape {
   uint32_t kind, block, factor;
 };
-constexpr Shape kShapes[] = {{0, 4, 1},   {0, 68, 1},  {1, 4, 1},  {1, 8, 3},    {1, 64, 1},   {1, 128, 5}, {2, 4, 3},
-                             {2, 8, 5},   {2, 64, 9},  {2, 32, 7}, {1, 2048, 1}, {2, 1024, 3}, {2, 256, 35}};
+constexpr Shape kShapes[] = {{0, 4, 1}, {0, 68, 1}, {1, 4, 1},  {1, 8, 3},    {1, 64, 1},   {1, 128, 5}, {2, 4, 3},
+                             {2, 8, 5}, {2, 64, 9}, {2, 32, 7}, {1, 2048, 1}, {2, 1024, 3}, {2, 256, 35}};
 std::string cat_shape(const Shape& s) {
   return std::to_string(s.kind) + ": " + std::to_string(s.block) + " · " + std::to_string(s.factor);
 }
@@ -113,8 +113,12 @@ void compare(const Expected& want, const int8_t* codes, const Scale& scale, cons
 
 struct InputCase {
   explicit InputCase(const Shape& s, uint32_t dim = 4, uint32_t per_map = 0, bool scalar = false)
-      : n(length(s)), rotation(s.kind, s.block, s.factor), maps(n, dim, per_map, scalar), weight(Random(n).floats(n, 0.5f, 1.5f)),
-        scale(Random(n + 5).halves(n, 0.5f, 1.5f)), padded_n(static_cast<uint32_t>(format::padded_columns(n))) {}
+      : n(length(s)),
+        rotation(s.kind, s.block, s.factor),
+        maps(n, dim, per_map, scalar),
+        weight(Random(n).floats(n, 0.5f, 1.5f)),
+        scale(Random(n + 5).halves(n, 0.5f, 1.5f)),
+        padded_n(static_cast<uint32_t>(format::padded_columns(n))) {}
 
   Input input(uint32_t tokens) {
     codes.assign(size_t{tokens} * padded_n, 99);
@@ -183,7 +187,8 @@ TEST(InputTransform, EqualsTheReferenceForEveryRotation) {
       in.max_shared = 512;
       in.scratch = scratch.data();
       emulated_kernels().input(on.stream, in);
-      ASSERT_TRUE(std::equal(c.codes.begin(), c.codes.end(), codes.begin() + static_cast<ptrdiff_t>(t * c.padded_n))) << cat_shape(s);
+      ASSERT_TRUE(std::equal(c.codes.begin(), c.codes.end(), codes.begin() + static_cast<ptrdiff_t>(t * c.padded_n)))
+          << cat_shape(s);
       ASSERT_EQ(c.scales[0].delta, scales[t].delta);
       ASSERT_EQ(c.scales[0].beta, scales[t].beta);
     }
@@ -253,7 +258,8 @@ struct OutputCase {
   Product p;
 };
 
-void expect_near(const std::vector<float>& got, const std::vector<float>& want, const Shape& s, float rounding = 1e-6f) {
+void expect_near(const std::vector<float>& got, const std::vector<float>& want, const Shape& s,
+                 float rounding = 1e-6f) {
   for (size_t i = 0; i < want.size(); ++i) {
     // Without a mix every operation is the reference's: equal. With one its sums are fused: within f32's rounding.
     if (s.kind == 2) {
@@ -269,7 +275,8 @@ TEST(OutputTransform, EqualsTheReferenceForEveryRotation) {
   for (const Shape& s : kShapes) {
     const uint32_t tokens = 2;
     const OutputCase a(s, tokens, true, true), b(kShapes[4], tokens, false, true), c(kShapes[0], tokens, true, false);
-    std::vector<float> ya(a.want.size()), yb(b.want.size()), yc(c.want.size()), scratch(transform_scratch(6, a.n + 64, 0));
+    std::vector<float> ya(a.want.size()), yb(b.want.size()), yc(c.want.size()),
+        scratch(transform_scratch(6, a.n + 64, 0));
     Output out;
     out.n = tokens;
     out.count = 3;
@@ -377,7 +384,8 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
       for (const uint32_t bits : {16u, 8u}) {
         const uint32_t heads = 6, kv = 2, tokens = 3, positions = 9, start = 4;
         const Step step{start, tokens};
-        const auto q = Random(d).floats(size_t{tokens} * heads * d), k = Random(d + 1).floats(size_t{tokens} * kv * d, -4, 4),
+        const auto q = Random(d).floats(size_t{tokens} * heads * d),
+                   k = Random(d + 1).floats(size_t{tokens} * kv * d, -4, 4),
                    v = Random(d + 2).floats(size_t{tokens} * kv * d);
         const auto q_norm = Random(d + 3).floats(d, 0.5f, 1.5f), k_norm = Random(d + 4).floats(d, 0.5f, 1.5f);
         std::vector<float> cosine(tokens * d / 2), sine(cosine.size());

@@ -181,7 +181,7 @@ typedef enum svq_session_parameter {
   SVQ_SESSION_CONTEXT = 1,         /* positions the KV cache holds; 0 (default): min(model's context, 4096) */
   SVQ_SESSION_THREADS = 2,         /* threads that compute, the caller's among them; 0 (default): physical cores, at most 8 */
   SVQ_SESSION_KV_BITS = 3,         /* 16 (default): f16; 8: int8 with a scale per head and position */
-  SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated between two checks for cancellation; default 64 */
+  SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated between two checks for cancellation; default 64, on a GPU 128 */
   SVQ_SESSION_ACTIVATIONS = 5,     /* 8 (default): int8 activations in packed linears; 32: float (slow; to measure the difference) */
   SVQ_SESSION_PIN_THREADS = 6,     /* 1: worker i runs on the i-th core of the affinity mask. Default 0 */
   SVQ_SESSION_AFFINITY = 7,        /* bit mask of the cores 0–63 that workers may use; 0 (default): any */
