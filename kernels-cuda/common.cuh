@@ -84,7 +84,9 @@ void launch(Stream stream, const char*, void (*kernel)(P...), Dim grid, Dim bloc
     cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared));
   }
-  kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream)> > >(args...);
+  void* pointers[] = {const_cast<void*>(static_cast<const void*>(&args))...};
+  cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers, shared,
+                   static_cast<cudaStream_t>(stream));
 }
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
