@@ -7,7 +7,10 @@
 #include <mutex>
 #include <vector>
 
-#if !defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SVQ_SIMT_UCONTEXT)
+#define SVQ_SIMT_ASM 1  // swapcontext makes a system call at every switch
+#else
+#define SVQ_SIMT_ASM 0
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
@@ -29,7 +32,7 @@ struct Copy {
 };
 
 struct Fiber {
-#if defined(__x86_64__)
+#if SVQ_SIMT_ASM
   void* sp;
 #else
   ucontext_t context;
@@ -54,7 +57,7 @@ struct Machine {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
   Fiber* current = nullptr;
-#if defined(__x86_64__)
+#if SVQ_SIMT_ASM
   void* scheduler_sp = nullptr;
 #else
   ucontext_t scheduler;
@@ -85,7 +88,7 @@ uint64_t next_random(uint64_t* state) {  // SplitMix64
   return z ^ (z >> 31);
 }
 
-#if defined(__x86_64__)
+#if SVQ_SIMT_ASM
 // Saves the callee-saved registers and the stack pointer at *save, continues at `load`.
 extern "C" void svq_simt_switch(void** save, void* load);
 asm(R"(
@@ -117,7 +120,7 @@ void to_scheduler(bool forever) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(forever ? nullptr : &f.fake_stack, m.scheduler_stack, m.scheduler_size);
 #endif
-#if defined(__x86_64__)
+#if SVQ_SIMT_ASM
   svq_simt_switch(&f.sp, m.scheduler_sp);
 #else
   swapcontext(&f.context, &m.scheduler);
@@ -162,7 +165,7 @@ void resume(Fiber& f) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&m.scheduler_fake, f.stack, kStack);
 #endif
-#if defined(__x86_64__)
+#if SVQ_SIMT_ASM
   svq_simt_switch(&m.scheduler_sp, f.sp);
 #else
   swapcontext(&m.scheduler, &f.context);
@@ -177,7 +180,7 @@ void prepare(Fiber& f) {
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(f.stack, kStack);
 #endif
-#if defined(__x86_64__)
+#if SVQ_SIMT_ASM
   auto** top = reinterpret_cast<void**>(f.stack + kStack);
   *--top = nullptr;                         // a call's return address: keeps the ABI's alignment
   *--top = reinterpret_cast<void*>(entry);  // where the switch returns to
