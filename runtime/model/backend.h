@@ -47,8 +47,8 @@ class Backend {
   virtual void attend(uint32_t layer, Buffer q, Buffer out) = 0;
   virtual void silu_mul(Buffer gate, Buffer up) = 0;  // gate = silu(gate) ⊙ up
   virtual void add(Buffer x, Buffer y) = 0;           // x += y
-  // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory. Null, where keeps_logits(): the last
-  // token's stay with the backend.
+  // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory. Null, where keeps_logits(): the
+  // last token's stay with the backend.
   virtual void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) = 0;
 
   // A backend with memory of its own need not copy every token's logits to the host.

@@ -33,8 +33,8 @@ class Model {
   const WeightSizes& sizes() const { return sizes_; }
   const kernels::Table& kernels() const { return kernels_; }
   const std::shared_ptr<const DeviceModel>& on_gpu() const { return on_gpu_; }  // null: it runs on the CPU
-  const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the file has none
-  const Tokenizer& require_tokenizer() const;                      // throws Error (NO_TOKENIZER)
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }               // null: the file has none
+  const Tokenizer& require_tokenizer() const;                                   // throws Error (NO_TOKENIZER)
 
  private:
   ModelFile file_;

@@ -37,7 +37,8 @@ class Sampler {
   // logits (vocab); history: the tokens so far. Allocates nothing. Throws Error (INTERNAL) if a logit is NaN or
   // infinite, or all are -infinity; -infinity excludes a token.
   int32_t sample(const float* logits, std::span<const int32_t> history);
-  // The same from the largest logits alone, in order and free of NaN: nothing if they do not suffice under the settings.
+  // The same from the largest logits alone, in order and free of NaN: nothing if they do not suffice under the
+  // settings.
   std::optional<int32_t> sample_top(std::span<const TopLogit> top, std::span<const int32_t> history);
 
  private:
