@@ -99,8 +99,7 @@ TEST_P(CudaForward, ChunksDoNotChangeABit) {
   const Both both(GetParam().options);
   const auto tokens = some_tokens(14, both.cpu->weights().config.vocab);
   const auto whole = all_logits(both.gpu, {.chunk = 64}, tokens);
-  for (const uint32_t chunk : {1u, 2u, 5u})
-    EXPECT_EQ(whole, all_logits(both.gpu, {.chunk = chunk}, tokens)) << chunk;
+  for (const uint32_t chunk : {1u, 2u, 5u}) EXPECT_EQ(whole, all_logits(both.gpu, {.chunk = chunk}, tokens)) << chunk;
   for (const size_t step : {size_t{1}, size_t{6}}) EXPECT_EQ(whole, all_logits(both.gpu, {}, tokens, step)) << step;
 }
 

@@ -42,7 +42,8 @@ TEST(Module, WhereThereIsNoneTheCpuRunsAndTheReasonIsSaid) {
     EXPECT_NE(std::string(e.what()).find("/nonexistent/module.so"), std::string::npos) << e.what();
   }
   std::string log;
-  svq_set_log([](svq_log_level, const char* message, void* user) { *static_cast<std::string*>(user) += message; }, &log);
+  svq_set_log([](svq_log_level, const char* message, void* user) { *static_cast<std::string*>(user) += message; },
+              &log);
   svq::ModelOptions options;
   options.device = SVQ_DEVICE_AUTO;
   const svq::Model model(variable("SVQ_TEST_TINY"), options);
