@@ -263,11 +263,6 @@ TEST(CudaModel, EstimateCoversWhatIsTaken) {
   EXPECT_LE(with_model - with_session, rt::gpu_session_bytes(model->weights(), nullptr, options));
 }
 
-TEST(CudaModel, FloatActivationsAreRefused) {
-  const Both both(TinyOptions{});
-  EXPECT_EQ(status_of([&] { rt::Session(both.gpu, {.activations = 32}); }), SVQ_ERROR_UNSUPPORTED);
-}
-
 // A converted real model, where SVQ_TEST_MODEL_SVQ names one: some tokens decoded, logits beside the CPU's.
 TEST(CudaModel, RealModelAgreesWithTheCpu) {
   const char* path = std::getenv("SVQ_TEST_MODEL_SVQ");

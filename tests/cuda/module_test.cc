@@ -65,6 +65,25 @@ TEST(Module, OpensAndAgreesWithTheCpu) {
   EXPECT_LT(std::sqrt(squares / total), 0.05);
 }
 
+TEST(Module, BudgetAndLockOnAGpu) {
+  svq::ModelOptions options;
+  options.device = SVQ_DEVICE_CUDA;
+  const auto status = [&] {
+    try {
+      const svq::Model model(variable("SVQ_TEST_TINY"), options);
+    } catch (const svq::Error& e) {
+      return e.status();
+    }
+    return SVQ_OK;
+  };
+  options.memory_budget = 1000;
+  EXPECT_EQ(status(), SVQ_ERROR_OUT_OF_MEMORY);
+  options.memory_budget = 1 << 30;
+  EXPECT_EQ(status(), SVQ_OK);
+  options.lock = true;
+  EXPECT_EQ(status(), SVQ_ERROR_UNSUPPORTED);
+}
+
 TEST(Module, EstimateNamesGpuMemory) {
   svq_size_estimate size{};
   ASSERT_EQ(svq_estimate_size(variable("SVQ_TEST_TINY").c_str(), nullptr, &size), SVQ_OK);
