@@ -60,6 +60,14 @@ svq_status svq_model_params_set(svq_model_params* params, svq_model_parameter pa
         require(value == 0 || value == 1, "SVQ_MODEL_LOCK takes 0 or 1");
         params->options.lock = value == 1;
         return;
+      case SVQ_MODEL_DEVICE:
+        require(value >= SVQ_DEVICE_CPU && value <= SVQ_DEVICE_AUTO, "SVQ_MODEL_DEVICE takes an svq_device");
+        params->options.device = static_cast<DeviceKind>(value);
+        return;
+      case SVQ_MODEL_GPU:
+        require(value >= 0 && value < 1024, "SVQ_MODEL_GPU takes 0 to 1023");
+        params->options.gpu = static_cast<uint32_t>(value);
+        return;
     }
     fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown model parameter ", raw(parameter));
   });
@@ -76,6 +84,8 @@ svq_status svq_estimate_size(const char* path, const svq_session_params* session
     out->model_bytes = model_heap_bytes(file.model(), weights);
     out->session_bytes = session_bytes(weights, select_kernels(), options);
     out->kv_bytes_per_token = KvCache::bytes_per_token(weights.config, options.kv_bits);
+    out->gpu_model_bytes = DeviceModel::bytes(file, weights);
+    out->gpu_session_bytes = gpu_session_bytes(weights, nullptr, options);
   });
 }
 
@@ -101,7 +111,7 @@ svq_status svq_model_get_info(const svq_model* model, svq_model_info* out) {
     out->family = meta.architecture()->family()->c_str();
     out->method = meta.provenance() == nullptr ? "" : text_or(meta.provenance()->method(), "");
     out->chat_format = chat_format_name(meta.chat() == nullptr ? fb::ChatFormat::None : meta.chat()->format());
-    out->isa = svq::kernels::isa_name(m.kernels().isa);
+    out->isa = m.on_gpu() != nullptr ? "cuda" : svq::kernels::isa_name(m.kernels().isa);
     out->n_layers = c.n_layers;
     out->hidden = c.hidden;
     out->intermediate = c.intermediate;

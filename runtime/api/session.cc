@@ -80,6 +80,9 @@ svq_status svq_session_params_set(svq_session_params* params, svq_session_parame
         require(value == 0 || value == 1, "SVQ_SESSION_LOCK takes 0 or 1");
         o.lock = value == 1;
         return;
+      case SVQ_SESSION_GPU_PRIORITY:
+        o.gpu_priority = within<int32_t>(value, 0, 5, "SVQ_SESSION_GPU_PRIORITY");
+        return;
     }
     fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown session parameter ", raw(parameter));
   });
@@ -116,7 +119,9 @@ svq_status svq_session_eval_logits(svq_session* session, const svq_token* tokens
 }
 
 const float* svq_session_logits(const svq_session* session) {
-  return session == nullptr ? nullptr : session->session.logits();
+  const float* logits = nullptr;
+  if (session != nullptr) guard([&] { logits = session->session.logits(); });
+  return logits;
 }
 size_t svq_session_position(const svq_session* session) { return session == nullptr ? 0 : session->session.position(); }
 size_t svq_session_context(const svq_session* session) { return session == nullptr ? 0 : session->session.context(); }

@@ -23,6 +23,9 @@ class ModelFile {
   const fb::Model& model() const { return *model_; }
   std::span<const uint8_t> data() const { return data_; }
   uint64_t bytes() const { return bytes_; }
+  // Of a file opened by name: where its data section begins, and its first 64 bytes. 0 and null: there is none.
+  uint64_t data_offset() const { return map_.data() != nullptr && metadata_.empty() ? bytes_ - data_.size() : 0; }
+  const uint8_t* header() const { return data_offset() == 0 ? nullptr : map_.data(); }
   void prefault() const { map_.prefault(); }
   void lock() const { map_.lock(name_); }  // throws Error (OUT_OF_MEMORY)
   // Of the metadata, which holds the checksums of all tensors: what tells two models apart.

@@ -4,11 +4,14 @@
 //
 // Every operation acts on the current chunk: n tokens at consecutive positions, n ≤ max_tokens. What it computes for a
 // token must not depend on the chunk around it. Operations may be queued: only head() must have finished on return.
+//
+// What a session does with its cache as a whole (save, restore, fork, shift) is the CPU's alone so far: CpuBackend.
 #pragma once
 #include <cstdint>
 #include <span>
 
 #include "runtime/model/weights.h"
+#include "runtime/sampling/top_logit.h"
 
 namespace svq::rt {
 
@@ -46,16 +49,22 @@ class Backend {
   virtual void attend(uint32_t layer, Buffer q, Buffer out) = 0;
   virtual void silu_mul(Buffer gate, Buffer up) = 0;  // gate = silu(gate) ⊙ up
   virtual void add(Buffer x, Buffer y) = 0;           // x += y
-  // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory.
+  // logits (n - first, vocab) of the chunk's tokens from `first` on, in host memory. Null, where keeps_logits(): the
+  // last token's stay with the backend.
   virtual void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) = 0;
 
-  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes in host memory, keys
-  // before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h).
-  virtual uint64_t cache_bytes(uint32_t n) const = 0;
-  virtual void read_cache(uint32_t n, uint8_t* out) const = 0;
-  virtual void write_cache(uint32_t n, const uint8_t* in) = 0;
-  // Forgets positions [keep, keep + drop) of n; those behind them move up, their keys turned back by as many positions.
-  virtual void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) = 0;
+  // A backend with memory of its own need not copy every token's logits to the host.
+  virtual bool keeps_logits() const { return false; }
+  // logits (vocab) of the last head()'s last token.
+  virtual void fetch_logits(float* /*logits*/) {}
+  // The largest of them, in order (ties: the lower id first), -infinity left out. Empty if the backend does not select,
+  // or if one of the logits is not a number.
+  virtual std::span<const TopLogit> top() const { return {}; }
+
+  // A backend that queues a whole chunk: between two operations no time of its work passes. finish() then ends the
+  // chunk.
+  virtual bool queues() const { return false; }
+  virtual void finish() {}
 };
 
 }  // namespace svq::rt

@@ -37,10 +37,13 @@ class CpuBackend final : public Backend {
   void add(Buffer x, Buffer y) override;
   void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) override;
 
-  uint64_t cache_bytes(uint32_t n) const override { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
-  void read_cache(uint32_t n, uint8_t* out) const override;
-  void write_cache(uint32_t n, const uint8_t* in) override;
-  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) override;
+  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes in host memory, keys
+  // before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h).
+  uint64_t cache_bytes(uint32_t n) const { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
+  void read_cache(uint32_t n, uint8_t* out) const;
+  void write_cache(uint32_t n, const uint8_t* in);
+  // Forgets positions [keep, keep + drop) of n; those behind them move up, their keys turned back by as many positions.
+  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n);
 
   const KvCache& cache() const { return cache_; }
 

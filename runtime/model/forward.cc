@@ -2,20 +2,21 @@
 
 namespace svq::rt {
 
-Forward::Forward(const Weights& weights, Backend& backend)
-    : w_(weights),
-      b_(backend),
-      x_(b_.make_buffer(w_.config.hidden)),
-      q_(b_.make_buffer(w_.config.n_heads * w_.config.head_dim)),
-      k_(b_.make_buffer(w_.config.n_kv_heads * w_.config.head_dim)),
-      v_(b_.make_buffer(w_.config.n_kv_heads * w_.config.head_dim)),
-      attended_(b_.make_buffer(w_.config.n_heads * w_.config.head_dim)),
-      gate_(b_.make_buffer(w_.config.intermediate)),
-      up_(b_.make_buffer(w_.config.intermediate)),
-      y_(b_.make_buffer(w_.config.hidden)) {}
+std::array<uint32_t, 8> Forward::buffer_widths(const Weights& weights) {
+  const Config& c = weights.config;
+  const uint32_t q = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim;
+  return {c.hidden, q, kv, kv, q, c.intermediate, c.intermediate, c.hidden};
+}
 
-bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits,
+Forward::Forward(const Weights& weights, Backend& backend) : w_(weights), b_(backend) {
+  Buffer* const buffers[] = {&x_, &q_, &k_, &v_, &attended_, &gate_, &up_, &y_};
+  const auto widths = buffer_widths(weights);
+  for (size_t i = 0; i < widths.size(); ++i) *buffers[i] = b_.make_buffer(widths[i]);
+}
+
+bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, bool keep,
                   Pace& pace) {
+  const bool queues = b_.queues();  // then the chunk is one step
   pace.begin_step();
   b_.begin(position, tokens);
   b_.embed(w_.embedding, x_);
@@ -39,13 +40,13 @@ bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t f
     const Projection down[] = {{block.down, y_}};
     b_.project(gate_, {}, down);
     b_.add(x_, y_);
-    if (!pace.step()) return false;
+    if (!queues && !pace.step()) return false;
   }
 
-  if (logits != nullptr) {
-    b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
-    (void)pace.step();  // all is done: a stop is for the next chunk
-  }
+  const bool head = logits != nullptr || keep;
+  if (head) b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
+  if (queues) b_.finish();
+  if (head || queues) (void)pace.step();  // all is done: a stop is for the next chunk
   return true;
 }
 

@@ -1,5 +1,6 @@
 // One decoder-only transformer, described once for every backend.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -15,9 +16,13 @@ class Forward {
   Forward(const Weights& weights, Backend& backend);
 
   // Evaluates a chunk whose first token is at `position`. logits null: none are computed; else (n - first_logits,
-  // vocab) for the chunk's tokens from first_logits on. False: `pace` ended it between two layers; nothing of the chunk
-  // counts as evaluated.
-  bool run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, Pace& pace);
+  // vocab) for the chunk's tokens from first_logits on. keep: the last token's are computed, and stay with the backend.
+  // False: `pace` ended it between two layers; nothing of the chunk counts as evaluated.
+  bool run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, bool keep,
+           Pace& pace);
+
+  // Of the buffers it takes.
+  static std::array<uint32_t, 8> buffer_widths(const Weights& weights);
 
  private:
   const Weights& w_;

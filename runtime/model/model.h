@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kernels-neon/kernels.h"
+#include "runtime/cuda/device_model.h"
 #include "runtime/file/model_file.h"
 #include "runtime/grammar/token_trie.h"
 #include "runtime/model/weights.h"
@@ -15,18 +16,22 @@
 
 namespace svq::rt {
 
+enum class DeviceKind { kCpu, kCuda, kAuto };
+
 struct ModelOptions {
   bool verify = false;        // every tensor's checksum
   uint64_t memory_limit = 0;  // bytes of the file; 0: none
   bool prefault = false;
-  uint64_t memory_budget = 0;  // bytes of the file, the model and all sessions together; 0: none
-  bool lock = false;           // the file's pages stay in memory
+  uint64_t memory_budget = 0;  // bytes of the file (or the GPU's weights), the model and all sessions together; 0: none
+  bool lock = false;           // the file's pages stay in memory; not with a GPU
+  DeviceKind device = DeviceKind::kCpu;  // kAuto: a GPU if one can be used, else the CPU
+  uint32_t gpu = 0;                      // which
 };
 
 class Model {
  public:
   static std::shared_ptr<const Model> load(const std::string& path, const ModelOptions& options);
-  explicit Model(ModelFile file, uint64_t memory_budget = 0);
+  explicit Model(ModelFile file, std::shared_ptr<cuda::Device> gpu = nullptr, uint64_t memory_budget = 0);
 
   // A session's share of the memory budget, given back when it goes.
   class Reservation {
@@ -47,11 +52,14 @@ class Model {
   const Weights& weights() const { return weights_; }
   const WeightSizes& sizes() const { return sizes_; }
   const kernels::Table& kernels() const { return kernels_; }
-  const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the file has none
-  const Tokenizer& require_tokenizer() const;                      // throws Error (NO_TOKENIZER)
-  std::shared_ptr<const TokenTrie> token_trie() const;             // made by the first call; likewise
+  const std::shared_ptr<const DeviceModel>& on_gpu() const { return on_gpu_; }  // null: it runs on the CPU
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }               // null: the file has none
+  const Tokenizer& require_tokenizer() const;                                   // throws Error (NO_TOKENIZER)
+  std::shared_ptr<const TokenTrie> token_trie() const;                          // made by the first call; likewise
 
  private:
+  uint64_t held_bytes() const;  // of the memory budget, without sessions
+
   ModelFile file_;
   const kernels::Table& kernels_;
   Weights weights_;
@@ -61,6 +69,7 @@ class Model {
   mutable std::shared_ptr<const TokenTrie> trie_;
   const uint64_t memory_budget_;
   mutable std::atomic<uint64_t> reserved_{0};  // bytes of all sessions
+  std::shared_ptr<const DeviceModel> on_gpu_;
 };
 
 // The kernels that this CPU and SVQ_ISA select; throws Error (UNSUPPORTED).

@@ -7,19 +7,44 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/cuda/cuda_backend.h"
 
 namespace svq::rt {
 namespace {
 
 constexpr uint32_t kDefaultContext = 4096;
+constexpr uint32_t kChunk = 64, kGpuChunk = 128;
 constexpr uint32_t kDefaultThreads = 8;  // beyond that, memory bandwidth is shared by enough cores
 
-SessionOptions resolve(SessionOptions o, const Config& config) {
+SessionOptions resolve(SessionOptions o, const Config& config, bool gpu = false) {
+  if (gpu) o.threads = 1, o.pin_threads = false;  // the caller's, which waits
   if (o.context == 0) o.context = std::min(config.context_length, kDefaultContext);
   if (o.threads == 0) o.threads = std::min(physical_cores(), kDefaultThreads);
+  if (o.chunk == 0) o.chunk = gpu ? kGpuChunk : kChunk;
   o.chunk = std::clamp(o.chunk, 1u, o.context);
   o.keep = std::min(o.keep, o.context - 1);
   return o;
+}
+
+CudaOptions cuda_options(const SessionOptions& o) {
+  return {.context = o.context, .max_tokens = o.chunk, .kv_bits = o.kv_bits, .priority = o.gpu_priority};
+}
+
+// Throws Error (UNSUPPORTED) for what the model's device cannot do.
+SessionOptions resolve(SessionOptions o, const Model& model) {
+  const bool gpu = model.on_gpu() != nullptr;
+  if (gpu && o.activations != 8) fail(SVQ_ERROR_UNSUPPORTED, "float activations are there for the CPU alone");
+  if (gpu && o.shift) fail(SVQ_ERROR_UNSUPPORTED, "SVQ_SESSION_SHIFT is there for the CPU alone so far");
+  if (gpu && o.nice != 0) {
+    fail(SVQ_ERROR_UNSUPPORTED, "SVQ_SESSION_PRIORITY is for the CPU's threads: on a GPU use SVQ_SESSION_GPU_PRIORITY");
+  }
+  return resolve(o, model.weights().config, gpu);
+}
+
+// Null: the model is not on a GPU.
+std::unique_ptr<Backend> gpu_backend(const Model& model, const SessionOptions& o) {
+  if (model.on_gpu() == nullptr) return nullptr;
+  return std::make_unique<CudaBackend>(model.weights(), model.on_gpu(), cuda_options(o));
 }
 
 ThreadOptions thread_options(const SessionOptions& o) {
@@ -34,14 +59,16 @@ ThreadOptions thread_options(const SessionOptions& o) {
 }  // namespace
 
 Session::Parts::Parts(const Weights& weights, const kernels::Table& kernels, const SessionOptions& o, ThreadPool* pool,
-                      Arena& arena, Arena& cache_arena)
-    : backend(weights,
-              {.context = o.context,
-               .max_tokens = o.chunk,
-               .threads = o.threads,
-               .kv_bits = o.kv_bits,
-               .float_activations = o.activations == 32},
-              kernels, pool, arena, cache_arena),
+                      Arena& arena, Arena& cache_arena, std::unique_ptr<Backend> on_gpu)
+    : gpu(std::move(on_gpu)),
+      backend(gpu != nullptr ? *gpu
+                             : cpu.emplace(weights,
+                                           CpuOptions{.context = o.context,
+                                                      .max_tokens = o.chunk,
+                                                      .threads = o.threads,
+                                                      .kv_bits = o.kv_bits,
+                                                      .float_activations = o.activations == 32},
+                                           kernels, pool, arena, cache_arena)),
       forward(weights, backend),
       sampler(weights.config.vocab, arena),
       logits(arena.take<float>(weights.config.vocab)),
@@ -53,39 +80,49 @@ uint64_t session_bytes(const Weights& weights, const kernels::Table& kernels, co
 
 Session::Bytes Session::measure(const Weights& weights, const kernels::Table& kernels, const SessionOptions& resolved) {
   Arena arena, cache_arena;
-  const Parts parts(weights, kernels, resolved, nullptr, arena, cache_arena);
-  return {arena.used(), cache_arena.used()};
+  const Parts parts(weights, kernels, resolved, nullptr, arena, cache_arena, nullptr);
+  return {arena.used(), cache_arena.used(), 0};
+}
+
+// On a GPU the arena holds sampler, logits and history alone.
+Session::Bytes Session::measure(const Model& model, const SessionOptions& resolved) {
+  const Weights& weights = model.weights();
+  if (model.on_gpu() == nullptr) return measure(weights, model.kernels(), resolved);
+  Arena arena;
+  const Sampler sampler(weights.config.vocab, arena);
+  arena.take<float>(weights.config.vocab);
+  arena.take<int32_t>(resolved.context);
+  return {arena.used(), 0, gpu_session_bytes(weights, model.on_gpu().get(), resolved)};
+}
+
+uint64_t gpu_session_bytes(const Weights& weights, const DeviceModel* model, const SessionOptions& options) {
+  const CudaBackend::Size size =
+      CudaBackend::size(weights, model, cuda_options(resolve(options, weights.config, true)));
+  return size.device + size.pinned;
 }
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
-    : Session(model, resolve(options, model->weights().config),
-              measure(model->weights(), model->kernels(), resolve(options, model->weights().config)), nullptr) {}
+    : Session(model, resolve(options, *model), measure(*model, resolve(options, *model)), nullptr) {}
+
+SessionOptions Session::forked(const Session& parent, SessionOptions options) {
+  parent.require_cpu("fork");
+  options.context = parent.options_.context;
+  options.kv_bits = parent.options_.kv_bits;
+  return resolve(options, *parent.model_);
+}
 
 Session::Session(Session& parent, SessionOptions options)
-    : Session(
-          parent.model_,
-          [&] {
-            options.context = parent.options_.context;
-            options.kv_bits = parent.options_.kv_bits;
-            return resolve(options, parent.model_->weights().config);
-          }(),
-          [&] {
-            options.context = parent.options_.context;
-            options.kv_bits = parent.options_.kv_bits;
-            return measure(parent.model_->weights(), parent.model_->kernels(),
-                           resolve(options, parent.model_->weights().config));
-          }(),
-          &parent) {
+    : Session(parent.model_, forked(parent, options), measure(*parent.model_, forked(parent, options)), &parent) {
   std::copy_n(parent.parts_->history, parent.position_, parts_->history);
   if (parent.has_logits_) std::copy_n(parent.parts_->logits, model_->weights().config.vocab, parts_->logits);
   parts_->sampler.settings = parent.parts_->sampler.settings;
   parts_->sampler.seed(parent.parts_->sampler.state());
   position_ = parent.position_;
-  has_logits_ = parent.has_logits_;
+  has_logits_ = logits_here_ = parent.has_logits_;
   if (frozen_ != nullptr) {
     shared_to_ = position_;
   } else {  // a system without shared pages
-    parts_->backend.cache().copy_from(parent.parts_->backend.cache(), position_);
+    parts_->cpu->cache().copy_from(parent.parts_->cpu->cache(), position_);
   }
 }
 
@@ -95,17 +132,18 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& resol
       options_(resolved),
       reservation_(model_->reserve(bytes.total())),
       pool_(thread_options(options_)),
-      own_(parent == nullptr ? SharedPages::create(bytes.cache) : nullptr),
+      own_(parent == nullptr && bytes.cache != 0 ? SharedPages::create(bytes.cache) : nullptr),
       frozen_(parent == nullptr ? nullptr : parent->freeze()),
       arena_(bytes.arena),
       cache_arena_(own_ != nullptr      ? own_->writable()
                    : frozen_ != nullptr ? frozen_->copy()
                                         : MemoryMap::anonymous(bytes.cache)),
       pace_(options_.threads) {
-  parts_.emplace(model_->weights(), model_->kernels(), options_, &pool_, arena_, cache_arena_);
+  parts_.emplace(model_->weights(), model_->kernels(), options_, &pool_, arena_, cache_arena_,
+                 gpu_backend(*model_, options_));
   if (options_.lock) {
     arena_.memory().lock("the session");
-    cache_arena_.memory().lock("the session's KV cache");
+    if (bytes.cache != 0) cache_arena_.memory().lock("the session's KV cache");
   }
   if (options_.context > model_->weights().config.context_length) {
     log(SVQ_LOG_WARNING, cat("the session's context of ", options_.context, " tokens exceeds the ",
@@ -122,6 +160,12 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& resol
   }
 }
 
+void Session::require_cpu(const char* what) const {
+  if (model_->on_gpu() != nullptr) {
+    fail(SVQ_ERROR_UNSUPPORTED, what, " of a session is there for the CPU alone so far: this model is on a GPU");
+  }
+}
+
 // Pages whose content is this session's and will not change any more; null if the system has none. Those of an earlier
 // call serve again as long as nothing before the current position was written since.
 std::shared_ptr<SharedPages> Session::freeze() {
@@ -130,7 +174,7 @@ std::shared_ptr<SharedPages> Session::freeze() {
     if (pages == nullptr) return nullptr;
     Arena copy(pages->writable());
     KvCache(model_->weights().config, options_.context, options_.kv_bits, copy)
-        .copy_from(parts_->backend.cache(), position_);
+        .copy_from(parts_->cpu->cache(), position_);
     own_ = std::move(pages);
   }
   if (own_ != nullptr) {
@@ -161,7 +205,7 @@ void Session::make_room(uint32_t n) {
          options_.context);
   }
   const uint32_t drop = std::max(need, movable / 2);
-  parts_->backend.shift_cache(keep, drop, position_);
+  parts_->cpu->shift_cache(keep, drop, position_);
   std::copy(parts_->history + keep + drop, parts_->history + position_, parts_->history + keep);
   position_ -= drop;
   shared_to_ = std::min(shared_to_, keep);
@@ -189,14 +233,17 @@ void Session::eval(std::span<const int32_t> tokens, float* all_logits) {
     has_logits_ = false;
     shared_to_ = std::min(shared_to_, position_);
     if (all_logits != nullptr) {
-      if (!parts_->forward.run(position_, chunk, 0, all_logits, pace_)) {
+      if (!parts_->forward.run(position_, chunk, 0, all_logits, false, pace_)) {
         check_stopped();
         continue;
       }
       all_logits += uint64_t{n} * vocab;
       if (last) std::memcpy(parts_->logits, all_logits - vocab, vocab * sizeof(float));
+      logits_here_ = true;
     } else {
-      if (!parts_->forward.run(position_, chunk, n - 1, last ? parts_->logits : nullptr, pace_)) {
+      logits_here_ = !parts_->backend.keeps_logits();
+      if (!parts_->forward.run(position_, chunk, n - 1, last && logits_here_ ? parts_->logits : nullptr,
+                               last && !logits_here_, pace_)) {
         check_stopped();
         continue;
       }
@@ -212,14 +259,17 @@ void Session::eval(std::span<const int32_t> tokens, float* all_logits) {
 int32_t Session::sample(uint64_t room) {
   if (!has_logits_) fail(SVQ_ERROR_STATE, "there are no logits to draw from: evaluate a token first");
   const std::span<const int32_t> history{parts_->history, position_};
-  if (matcher_ == nullptr) return parts_->sampler.sample(parts_->logits, history);
+  if (matcher_ == nullptr && !logits_here_) {
+    if (const auto token = parts_->sampler.sample_top(parts_->backend.top(), history)) return *token;
+  }
+  if (matcher_ == nullptr) return parts_->sampler.sample(logits(), history);
 
   const auto draw = [&](const uint64_t* mask) {
     if (std::all_of(mask, mask + matcher_->grammar().words(), [](uint64_t w) { return w == 0; })) {
       fail(SVQ_ERROR_GRAMMAR, matcher_->complete() ? "the grammar's text is complete"
                                                    : "no token of the vocabulary can follow in the grammar");
     }
-    return parts_->sampler.sample(parts_->logits, history, mask);
+    return parts_->sampler.sample(logits(), history, mask);
   };
   int32_t token = draw(matcher_->mask());
   if (room != UINT64_MAX && uint64_t{matcher_->least_after(token)} + 2 > room && !model_->tokenizer()->is_end(token)) {
@@ -237,6 +287,13 @@ void Session::set_grammar(std::shared_ptr<const Grammar> grammar) {
   } else {
     matcher_ = std::make_unique<Matcher>(std::move(grammar));
   }
+}
+
+const float* Session::logits() const {
+  if (!has_logits_) return nullptr;
+  if (!logits_here_) parts_->backend.fetch_logits(parts_->logits);
+  logits_here_ = true;
+  return parts_->logits;
 }
 
 void Session::truncate(uint64_t position) {

@@ -22,18 +22,21 @@ struct SessionOptions {
   uint32_t context = 0;      // 0: min(model's, 4096)
   uint32_t threads = 0;      // 0: physical cores, at most 8
   uint32_t kv_bits = 16;     // 16 or 8
-  uint32_t chunk = 64;       // tokens
+  uint32_t chunk = 0;        // tokens; 0: 64, on a GPU 128
   uint32_t activations = 8;  // 8 or 32
   bool pin_threads = false;
-  uint64_t affinity = 0;  // bit i: CPU i; 0: any
-  bool shift = false;     // when full: the oldest tokens make room
-  uint32_t keep = 0;      // first tokens that are never shifted out
-  int nice = 0;           // of the workers; 20: idle class
-  bool lock = false;      // memory stays resident
+  uint64_t affinity = 0;     // bit i: CPU i; 0: any
+  bool shift = false;        // when full: the oldest tokens make room
+  uint32_t keep = 0;         // first tokens that are never shifted out
+  int nice = 0;              // of the workers; 20: idle class
+  bool lock = false;         // memory stays resident
+  int32_t gpu_priority = 0;  // 0 to 5
 };
 
 // Heap bytes of a session with these options.
 uint64_t session_bytes(const Weights& weights, const kernels::Table& kernels, const SessionOptions& options);
+// Device and pinned memory of a session on a GPU; model null: on any GPU, at most.
+uint64_t gpu_session_bytes(const Weights& weights, const DeviceModel* model, const SessionOptions& options);
 
 class Session {
  public:
@@ -46,7 +49,7 @@ class Session {
   // Appends tokens and evaluates them. all_logits: null, or (n, vocab) to fill. Throws Error: INVALID_ARGUMENT (a token
   // out of range) and CONTEXT_FULL before anything is evaluated, CANCELLED and DEADLINE with whole chunks done.
   void eval(std::span<const int32_t> tokens, float* all_logits);
-  const float* logits() const { return has_logits_ ? parts_->logits : nullptr; }  // (vocab)
+  const float* logits() const;  // (vocab); null: there are none
   // Draws a token; under a grammar one that may follow, and reads it there. room: tokens that may still be drawn, an
   // ending one included: what is drawn leaves enough of them to bring the grammar's text to its end.
   int32_t sample(uint64_t room = UINT64_MAX);
@@ -79,9 +82,12 @@ class Session {
 
   // What lies in the arena. Built twice: on a measuring arena, then on one of that size.
   struct Parts {
+    // On the CPU: on_gpu null.
     Parts(const Weights& weights, const kernels::Table& kernels, const SessionOptions& options, ThreadPool* pool,
-          Arena& arena, Arena& cache_arena);
-    CpuBackend backend;
+          Arena& arena, Arena& cache_arena, std::unique_ptr<Backend> on_gpu);
+    std::optional<CpuBackend> cpu;
+    const std::unique_ptr<Backend> gpu;
+    Backend& backend;  // the one of them that there is
     Forward forward;
     Sampler sampler;
     float* logits;     // (vocab) of the last token
@@ -89,11 +95,14 @@ class Session {
   };
 
   struct Bytes {
-    uint64_t arena, cache;
-    uint64_t total() const { return sizeof(Session) + arena + cache; }
+    uint64_t arena, cache, gpu;
+    uint64_t total() const { return sizeof(Session) + arena + cache + gpu; }
   };
+  static Bytes measure(const Model& model, const SessionOptions& resolved);
   static Bytes measure(const Weights& weights, const kernels::Table& kernels, const SessionOptions& resolved);
   Session(std::shared_ptr<const Model> model, const SessionOptions& resolved, const Bytes& bytes, Session* parent);
+  static SessionOptions forked(const Session& parent, SessionOptions options);
+  void require_cpu(const char* what) const;  // throws Error (UNSUPPORTED)
   std::shared_ptr<SharedPages> freeze();
   void make_room(uint32_t n);
 
@@ -112,6 +121,7 @@ class Session {
   Pace pace_;
   uint32_t position_ = 0;
   bool has_logits_ = false;
+  mutable bool logits_here_ = false;  // parts_->logits holds them
 };
 
 }  // namespace svq::rt

@@ -30,11 +30,12 @@ std::string_view name_of(const Model& model) {
 }  // namespace
 
 uint64_t Session::state_bytes() const {
+  require_cpu("save");
   const StateHeader h{.name_bytes = static_cast<uint32_t>(name_of(*model_).size()),
                       .n_tokens = position_,
                       .vocab = model_->weights().config.vocab,
                       .has_logits = has_logits_};
-  return bytes_of(h, parts_->backend.cache_bytes(position_));
+  return bytes_of(h, parts_->cpu->cache_bytes(position_));
 }
 
 void Session::save_state(uint8_t* out) const {
@@ -65,13 +66,14 @@ void Session::save_state(uint8_t* out) const {
   put(name.data(), name.size());
   put(parts_->history, uint64_t{position_} * 4);
   if (has_logits_) put(parts_->logits, uint64_t{c.vocab} * 4);
-  parts_->backend.read_cache(position_, at);
+  parts_->cpu->read_cache(position_, at);
   std::memcpy(out, &h, sizeof h);
   h.checksum = XXH3_64bits(out + kChecked, h.bytes - kChecked);
   std::memcpy(out, &h, sizeof h);
 }
 
 void Session::restore_state(std::span<const uint8_t> state, const std::string& name) {
+  require_cpu("restore");
   const Config& c = model_->weights().config;
   StateHeader h;
   if (state.size() < sizeof h) {
@@ -110,7 +112,7 @@ void Session::restore_state(std::span<const uint8_t> state, const std::string& n
     fail(SVQ_ERROR_CONTEXT_FULL, name, ": the ", h.n_tokens, " tokens saved do not fit in the context of ",
          options_.context);
   }
-  if (h.bytes != bytes_of(h, parts_->backend.cache_bytes(h.n_tokens))) {
+  if (h.bytes != bytes_of(h, parts_->cpu->cache_bytes(h.n_tokens))) {
     fail(SVQ_ERROR_FORMAT, name, ": the saved session's size does not fit its ", h.n_tokens, " tokens");
   }
   const uint8_t* at = state.data() + sizeof h + padded(h.name_bytes);
@@ -129,10 +131,10 @@ void Session::restore_state(std::span<const uint8_t> state, const std::string& n
     std::memcpy(parts_->logits, at, uint64_t{c.vocab} * 4);
     at += padded(uint64_t{c.vocab} * 4);
   }
-  parts_->backend.write_cache(h.n_tokens, at);
+  parts_->cpu->write_cache(h.n_tokens, at);
   parts_->sampler.seed(h.random_state);
   position_ = h.n_tokens;
-  has_logits_ = h.has_logits != 0;
+  has_logits_ = logits_here_ = h.has_logits != 0;
   shared_to_ = 0;
 }
 

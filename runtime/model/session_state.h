@@ -1,5 +1,5 @@
 // A session's context as bytes, to be saved and taken up again. Little-endian; every part begins at a multiple of 8.
-//   StateHeader | name of the model | tokens int32 (n) | logits f32 (vocab), if any | cache (Backend::read_cache)
+//   StateHeader | name of the model | tokens int32 (n) | logits f32 (vocab), if any | cache (CpuBackend::read_cache)
 #pragma once
 #include <cstdint>
 

@@ -88,6 +88,28 @@ const float* Sampler::exclude(const float* logits, const uint64_t* allowed) {
   return penalised_;
 }
 
+std::optional<int32_t> Sampler::sample_top(std::span<const TopLogit> top, std::span<const int32_t> history) {
+  const bool greedy = settings.temperature == 0;
+  const auto window = history.last(std::min<size_t>(history.size(), settings.repetition_window));
+  const bool penalised = settings.repetition_penalty != 1.0 && !window.empty();
+  // A penalty of 1 or more moves tokens down: the largest afterwards are among as many more before.
+  const size_t keep = greedy ? 1 : settings.top_k, needed = keep + (penalised ? window.size() : 0);
+  if (keep == 0 || (!greedy && keep >= vocab_) || needed > top.size() || settings.repetition_penalty < 1.0)
+    return std::nullopt;
+  Candidate* end = std::copy_n(top.begin(), needed, candidates_);
+  if (penalised) {
+    const auto penalty = static_cast<float>(settings.repetition_penalty);
+    for (Candidate* c = candidates_; c != end; ++c) {
+      if (std::find(window.begin(), window.end(), c->id) == window.end()) continue;
+      c->logit = c->logit > 0 ? c->logit / penalty : c->logit * penalty;
+    }
+    std::sort(candidates_, end, before);
+    end = candidates_ + keep;
+  }
+  if (greedy) return candidates_->id;
+  return draw(end, candidates_->logit, true);
+}
+
 const float* Sampler::penalise(const float* logits, std::span<const int32_t> window) {
   std::memcpy(penalised_, logits, vocab_ * sizeof(float));
   const auto penalty = static_cast<float>(settings.repetition_penalty);
@@ -155,7 +177,12 @@ int32_t Sampler::draw(const float* logits) {
   if (top == kLowest) fail(SVQ_ERROR_INTERNAL, "every logit is -infinity: no token can be drawn");
   const bool few = settings.top_k > 0 && settings.top_k < vocab_;
   Candidate* end = few ? collect_largest(logits) : collect(logits, top);
-  const bool ordered = few || settings.top_p < 1.0;
+  return draw(end, top, few);
+}
+
+// Of candidates_ … end, whose largest is `top`; ordered: they are.
+int32_t Sampler::draw(Candidate* end, float top, bool ordered) {
+  ordered = ordered || settings.top_p < 1.0;
   if (settings.top_p < 1.0) end = cut_top_p(end, top);
   if (settings.min_p > 0 && ordered) {
     while (end - candidates_ > 1 && weight(end[-1].logit, top, 1.0) < settings.min_p) --end;

@@ -10,9 +10,11 @@
 // fraction of 1. Settings, seed and logits determine the tokens.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "runtime/base/arena.h"
+#include "runtime/sampling/top_logit.h"
 
 namespace svq::rt {
 
@@ -37,12 +39,12 @@ class Sampler {
   // infinite, or all are -infinity; -infinity excludes a token.
   // allowed: null, or a bit per token, of which at least one is set: the others are excluded before all else.
   int32_t sample(const float* logits, std::span<const int32_t> history, const uint64_t* allowed = nullptr);
+  // The same from the largest logits alone, in order and free of NaN: nothing if they do not suffice under the
+  // settings.
+  std::optional<int32_t> sample_top(std::span<const TopLogit> top, std::span<const int32_t> history);
 
  private:
-  struct Candidate {
-    float logit;
-    int32_t id;
-  };
+  using Candidate = TopLogit;
   static bool before(const Candidate& a, const Candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
   }
@@ -52,6 +54,7 @@ class Sampler {
   Candidate* collect_largest(const float* logits);
   Candidate* cut_top_p(Candidate* end, float top);
   int32_t draw(const float* logits);
+  int32_t draw(Candidate* end, float top, bool ordered);
   double uniform();
 
   const uint32_t vocab_;

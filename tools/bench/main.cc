@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
       ->type_name("BITS")
       ->check(one_of({"2", "3", "4", "8", "16"}));
   add_kv_bits(app, o.kv_bits);
+  add_device(app, o.device);
   app.add_option("--read-size", o.read_megabytes,
                  "Memory that the plain read streams (default: 512 MB, at most a quarter of what is free)")
       ->type_name("MB")

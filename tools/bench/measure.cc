@@ -61,7 +61,7 @@ std::string shape_list() {
 void load(const BenchOptions& o, Bench& bench) {
   const Stopwatch watch;
   if (std::filesystem::exists(o.model)) {
-    bench.model = load_model(o.model);
+    bench.model = load_model(o.model, o.device);
   } else if (is_shape(o.model)) {
     svq_model* model = nullptr;
     check(svq_model_create_random(o.model.c_str(), o.bits, 0, &model));

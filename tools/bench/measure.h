@@ -10,7 +10,8 @@
 namespace svq::tools {
 
 struct BenchOptions {
-  std::string model;              // a file, or the name of a shape
+  std::string model;  // a file, or the name of a shape
+  std::string device = "cpu";
   std::vector<uint32_t> threads;  // empty: the library's default
   std::vector<uint32_t> prompt = {512};
   std::vector<uint32_t> generate = {128};

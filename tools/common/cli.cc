@@ -57,6 +57,12 @@ void add_threads(CLI::App& app, uint32_t& threads) {
       ->check(integer_between(1, 256));
 }
 
+void add_device(CLI::App& app, std::string& device) {
+  app.add_option("--device", device, "cpu (default), cuda, or auto: a GPU if one can be used")
+      ->type_name("DEVICE")
+      ->check(one_of({"cpu", "cuda", "auto"}));
+}
+
 void add_kv_bits(CLI::App& app, uint32_t& kv_bits) {
   app.add_option("--kv-bits", kv_bits, "Bits of a value in the KV cache: 16 (default) or 8")
       ->type_name("BITS")

@@ -31,6 +31,7 @@ CLI::Validator one_of(std::vector<std::string> values);
 // Options that several programs have, with the library's defaults.
 void add_threads(CLI::App& app, uint32_t& threads);
 void add_kv_bits(CLI::App& app, uint32_t& kv_bits);
+void add_device(CLI::App& app, std::string& device);
 
 // JSON on standard output, indented, ending in a line break. Text that is not UTF-8 is repaired.
 void print_json(const nlohmann::ordered_json& json, bool indented = true);

@@ -12,9 +12,13 @@ void check(svq_status status) {
   throw Failure(text && *text ? text : svq_status_name(status));
 }
 
-ModelPtr load_model(const std::string& path) {
+ModelPtr load_model(const std::string& path, const std::string& device) {
+  std::unique_ptr<svq_model_params, Free> params(svq_model_params_create());
+  if (!params) throw Failure("out of memory");
+  const svq_device kind = device == "cuda" ? SVQ_DEVICE_CUDA : device == "auto" ? SVQ_DEVICE_AUTO : SVQ_DEVICE_CPU;
+  check(svq_model_params_set(params.get(), SVQ_MODEL_DEVICE, kind));
   svq_model* model = nullptr;
-  check(svq_model_load(path.c_str(), nullptr, &model));
+  check(svq_model_load(path.c_str(), params.get(), &model));
   return ModelPtr(model);
 }
 

@@ -31,7 +31,8 @@ struct Free {
 using ModelPtr = std::unique_ptr<svq_model, Free>;
 using SessionPtr = std::unique_ptr<svq_session, Free>;
 
-ModelPtr load_model(const std::string& path);
+// device: "cpu", "cuda" or "auto".
+ModelPtr load_model(const std::string& path, const std::string& device = "cpu");
 svq_model_info model_info(const svq_model* model);
 
 // 0 leaves the library's default.

@@ -13,7 +13,7 @@ using namespace svq::tools;
 namespace {
 
 struct Options {
-  std::string model;
+  std::string model, device = "cpu";
   std::optional<std::string> prompt;
   uint32_t max_tokens = 0;
   std::string system;
@@ -53,6 +53,7 @@ void add_options(CLI::App& app, Options& o) {
            integer_between(0, int64_t{1} << 53));
 
   add_threads(app, o.session.threads);
+  add_device(app, o.device);
   app.add_option("--context", o.session.context, "Tokens the context holds (default: the model's, at most 4096)")
       ->type_name("N")
       ->check(integer_between(1, 1 << 24));
@@ -63,7 +64,7 @@ void add_options(CLI::App& app, Options& o) {
 
 int run(const Options& o) {
   Interrupts interrupts;  // before the session's threads start
-  const ModelPtr model = load_model(o.model);
+  const ModelPtr model = load_model(o.model, o.device);
   const svq_model_info info = model_info(model.get());
   Conversation conversation(model.get(), o.session, o.sampler, o.system, o.max_tokens, interrupts);
   const bool raw = o.raw || !conversation.has_chat();

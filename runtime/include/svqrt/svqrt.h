@@ -11,7 +11,7 @@
  * sampling, no file is touched and no lock is taken. Strings are UTF-8 and NUL-terminated unless a length is given.
  *
  * Results are deterministic: the logits depend on the tokens alone, not on how a prompt is split into calls or chunks,
- * nor on the number of threads. Different instruction sets may differ in the last bits of their float arithmetic.
+ * nor on the number of threads. Different instruction sets and GPUs may differ in the last bits of their float arithmetic.
  */
 #ifndef SVQRT_H
 #define SVQRT_H
@@ -88,10 +88,18 @@ typedef enum svq_model_parameter {
   SVQ_MODEL_PREFAULT = 3,       /* 1: read the file into the page cache while loading. Default 0 */
   SVQ_MODEL_MEMORY_BUDGET = 4,  /* bytes that file, model and all of its sessions may take together: a load or a session
                                    that would exceed it is refused before it takes anything, with a sentence that names
-                                   the numbers; 0 (default): no budget */
-  SVQ_MODEL_LOCK = 5            /* 1: read the file into memory and keep it there (mlock): no page fault later; needs a
-                                   RLIMIT_MEMLOCK of the file's size. Default 0 */
+                                   the numbers; on a GPU the weights there count instead of the file. 0 (default): no budget */
+  SVQ_MODEL_LOCK = 5,           /* 1: read the file into memory and keep it there (mlock): no page fault later; needs a
+                                   RLIMIT_MEMLOCK of the file's size. Default 0. Not on a GPU, which has a copy of its own */
+  SVQ_MODEL_DEVICE = 6,         /* an svq_device: where sessions of this model run. Default SVQ_DEVICE_CPU */
+  SVQ_MODEL_GPU = 7             /* which GPU, counted as CUDA does; default 0 */
 } svq_model_parameter;
+
+typedef enum svq_device {
+  SVQ_DEVICE_CPU = 0,
+  SVQ_DEVICE_CUDA = 1,   /* an NVIDIA GPU; loading fails with SVQ_ERROR_UNSUPPORTED and says why if there is none to use */
+  SVQ_DEVICE_AUTO = 2    /* the same if one can be used, otherwise the CPU, with a warning in the log that says why */
+} svq_device;
 
 SVQ_API svq_model_params* svq_model_params_create(void);   /* NULL when out of memory */
 SVQ_API void svq_model_params_free(svq_model_params* params);
@@ -103,7 +111,9 @@ typedef struct svq_size_estimate {
   uint64_t model_bytes;          /* heap of svq_model */
   uint64_t session_bytes;        /* heap of one session with the given parameters, KV cache included */
   uint64_t kv_bytes_per_token;   /* part of session_bytes */
-  uint64_t reserved[4];
+  uint64_t gpu_model_bytes;      /* on SVQ_DEVICE_CUDA: GPU memory of the weights, beside model_bytes; no page cache stays */
+  uint64_t gpu_session_bytes;    /* and of a session, KV cache included, at most; a session's heap is then small */
+  uint64_t reserved[2];
 } svq_size_estimate;
 
 struct svq_session_params;
@@ -120,7 +130,7 @@ typedef struct svq_model_info {
   const char* family;
   const char* method;            /* "unisvq", "gptq", "rtn", "float" */
   const char* chat_format;       /* "chatml", …, "none" */
-  const char* isa;               /* kernels in use: "avx512", "dotprod", … */
+  const char* isa;               /* kernels in use: "avx512", "dotprod", …, "cuda" */
   uint32_t n_layers, hidden, intermediate, n_heads, n_kv_heads, head_dim, vocab, context_length;
   uint64_t n_parameters;         /* weights of all linears, a tied embedding once */
   uint64_t file_bytes;
@@ -185,19 +195,22 @@ typedef struct svq_session_params svq_session_params;
 
 typedef enum svq_session_parameter {
   SVQ_SESSION_CONTEXT = 1,         /* positions the KV cache holds; 0 (default): min(model's context, 4096) */
-  SVQ_SESSION_THREADS = 2,         /* threads that compute, the caller's among them; 0 (default): physical cores, at most 8 */
+  SVQ_SESSION_THREADS = 2,         /* threads that compute, the caller's among them; 0 (default): physical cores, at most 8.
+                                      On a GPU the caller's alone, whatever this and the next two of threads say */
   SVQ_SESSION_KV_BITS = 3,         /* 16 (default): f16; 8: int8 with a scale per head and position */
-  SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated at a time; default 64 */
+  SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated at a time; default 64, on a GPU 128 */
   SVQ_SESSION_ACTIVATIONS = 5,     /* 8 (default): int8 activations in packed linears; 32: float (slow; to measure the difference) */
   SVQ_SESSION_PIN_THREADS = 6,     /* 1: worker i runs on the i-th core of the affinity mask. Default 0 */
   SVQ_SESSION_AFFINITY = 7,        /* bit mask of the cores 0–63 that workers may use; 0 (default): any */
   SVQ_SESSION_SHIFT = 8,           /* what a full context does. 0 (default): SVQ_ERROR_CONTEXT_FULL, and a generation stops;
                                       1: the older half of the tokens behind the first SVQ_SESSION_KEEP makes room. The
-                                      logits then no longer depend on the tokens in the context alone */
+                                      logits then no longer depend on the tokens in the context alone. Not on a GPU yet */
   SVQ_SESSION_KEEP = 9,            /* first tokens that are never shifted out, e.g. the system prompt's. Default 0 */
   SVQ_SESSION_PRIORITY = 10,       /* nice value of the workers, -20 to 19; 20: only when a core is idle otherwise.
-                                      Default 0: that of the creating thread. The calling thread's is its own affair */
-  SVQ_SESSION_LOCK = 11            /* 1: all memory of the session is taken at once and stays resident (mlock). Default 0 */
+                                      Default 0: that of the creating thread. The calling thread's is its own affair.
+                                      Not on a GPU, which SVQ_SESSION_GPU_PRIORITY is for */
+  SVQ_SESSION_LOCK = 11,           /* 1: all memory of the session is taken at once and stays resident (mlock). Default 0 */
+  SVQ_SESSION_GPU_PRIORITY = 12    /* of the session's work among sessions on one GPU: 0 (default) to 5, larger goes first */
 } svq_session_parameter;
 
 SVQ_API svq_session_params* svq_session_params_create(void);
@@ -209,7 +222,8 @@ SVQ_API void svq_session_free(svq_session* session);
 
 /* A new session that holds what `session` holds: tokens, logits, sampler settings and random state. The pages of the KV
  * cache are shared, not copied, until one of the two writes to them: evaluate a system prompt once, then fork a session
- * per conversation. Of params (may be NULL) the context's size and KV_BITS are those of the session forked. */
+ * per conversation. Of params (may be NULL) the context's size and KV_BITS are those of the session forked.
+ * Not on a GPU yet, nor save and restore: SVQ_ERROR_UNSUPPORTED. */
 SVQ_API svq_status svq_session_fork(svq_session* session, const svq_session_params* params, svq_session** out);
 
 /* The context as bytes: tokens, KV cache, logits, random state, with a checksum and the model's fingerprint. *n in:
@@ -222,8 +236,8 @@ SVQ_API svq_status svq_session_restore(svq_session* session, const void* data, s
 SVQ_API svq_status svq_session_save_file(const svq_session* session, const char* path);
 SVQ_API svq_status svq_session_restore_file(svq_session* session, const char* path);
 
-/* Manners beside a control loop; may be changed between two calls. A call's work is a row of steps, one per layer, and
- * each is followed by a look at the clock and at the cancel flag. */
+/* Manners beside a control loop; may be changed between two calls. A call's work is a row of steps, one per layer (on a
+ * GPU one per chunk), and each is followed by a look at the clock and at the cancel flag. */
 typedef enum svq_limit_parameter {
   SVQ_LIMIT_DEADLINE_US = 1,    /* microseconds for one call of eval or generate; 0 (default): none. eval then returns
                                    SVQ_ERROR_DEADLINE with the chunks done so far in the context; generate returns SVQ_OK
@@ -232,7 +246,7 @@ typedef enum svq_limit_parameter {
   SVQ_LIMIT_CANCEL_US = 2,      /* how long a cancel or deadline may go unnoticed: chunks are made so small, from the
                                    speed measured, that no step takes longer. One token's longest step is the least that
                                    can be held (svq_generate_result.longest_step_us); 0 (default): SVQ_SESSION_CHUNK */
-  SVQ_LIMIT_DUTY_PERCENT = 3,   /* 1 to 100 (default): share of the time that the session's threads may work … */
+  SVQ_LIMIT_DUTY_PERCENT = 3,   /* 1 to 100 (default): share of the time that the session's threads or GPU may work … */
   SVQ_LIMIT_DUTY_WINDOW_US = 4  /* … within each window of so many microseconds; default 10000 */
 } svq_limit_parameter;
 SVQ_API svq_status svq_session_set_limit(svq_session* session, svq_limit_parameter parameter, int64_t value);

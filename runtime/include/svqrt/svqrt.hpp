@@ -61,20 +61,23 @@ struct ModelOptions {
   bool prefault = false;           // SVQ_MODEL_PREFAULT
   std::int64_t memory_budget = 0;  // SVQ_MODEL_MEMORY_BUDGET
   bool lock = false;               // SVQ_MODEL_LOCK
+  svq_device device = SVQ_DEVICE_CPU;
+  std::int64_t gpu = 0;  // SVQ_MODEL_GPU
 };
 
 struct SessionOptions {
-  std::int64_t context = 0;      // SVQ_SESSION_CONTEXT
-  std::int64_t threads = 0;      // SVQ_SESSION_THREADS
-  std::int64_t kv_bits = 16;     // SVQ_SESSION_KV_BITS
-  std::int64_t chunk = 64;       // SVQ_SESSION_CHUNK
-  std::int64_t activations = 8;  // SVQ_SESSION_ACTIVATIONS
-  bool pin_threads = false;      // SVQ_SESSION_PIN_THREADS
-  std::uint64_t affinity = 0;    // SVQ_SESSION_AFFINITY
-  bool shift = false;            // SVQ_SESSION_SHIFT
-  std::int64_t keep = 0;         // SVQ_SESSION_KEEP
-  std::int64_t priority = 0;     // SVQ_SESSION_PRIORITY
-  bool lock = false;             // SVQ_SESSION_LOCK
+  std::int64_t context = 0;       // SVQ_SESSION_CONTEXT
+  std::int64_t threads = 0;       // SVQ_SESSION_THREADS
+  std::int64_t kv_bits = 16;      // SVQ_SESSION_KV_BITS
+  std::int64_t chunk = 0;         // SVQ_SESSION_CHUNK; 0: the library's default
+  std::int64_t activations = 8;   // SVQ_SESSION_ACTIVATIONS
+  bool pin_threads = false;       // SVQ_SESSION_PIN_THREADS
+  std::uint64_t affinity = 0;     // SVQ_SESSION_AFFINITY
+  bool shift = false;             // SVQ_SESSION_SHIFT
+  std::int64_t keep = 0;          // SVQ_SESSION_KEEP
+  std::int64_t priority = 0;      // SVQ_SESSION_PRIORITY
+  bool lock = false;              // SVQ_SESSION_LOCK
+  std::int64_t gpu_priority = 0;  // SVQ_SESSION_GPU_PRIORITY
 };
 
 class Model {
@@ -86,6 +89,8 @@ class Model {
     check(svq_model_params_set(params.get(), SVQ_MODEL_PREFAULT, options.prefault));
     check(svq_model_params_set(params.get(), SVQ_MODEL_MEMORY_BUDGET, options.memory_budget));
     check(svq_model_params_set(params.get(), SVQ_MODEL_LOCK, options.lock));
+    check(svq_model_params_set(params.get(), SVQ_MODEL_DEVICE, options.device));
+    check(svq_model_params_set(params.get(), SVQ_MODEL_GPU, options.gpu));
     svq_model* model = nullptr;
     check(svq_model_load(path.c_str(), params.get(), &model));
     handle_.reset(model);
@@ -255,7 +260,7 @@ class Session {
     set(SVQ_SESSION_CONTEXT, options.context);
     set(SVQ_SESSION_THREADS, options.threads);
     set(SVQ_SESSION_KV_BITS, options.kv_bits);
-    set(SVQ_SESSION_CHUNK, options.chunk);
+    if (options.chunk != 0) set(SVQ_SESSION_CHUNK, options.chunk);
     set(SVQ_SESSION_ACTIVATIONS, options.activations);
     set(SVQ_SESSION_PIN_THREADS, options.pin_threads);
     set(SVQ_SESSION_AFFINITY, static_cast<std::int64_t>(options.affinity));
@@ -263,6 +268,7 @@ class Session {
     set(SVQ_SESSION_KEEP, options.keep);
     set(SVQ_SESSION_PRIORITY, options.priority);
     set(SVQ_SESSION_LOCK, options.lock);
+    set(SVQ_SESSION_GPU_PRIORITY, options.gpu_priority);
     return params;
   }
   detail::Handle<svq_session, svq_session_free> handle_;

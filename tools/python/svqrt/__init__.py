@@ -11,9 +11,9 @@ from ._library import lib as _lib
 __all__ = ["Model", "Session", "Grammar", "Error", "Result", "version"]
 __version__ = "0.1.0"
 
-_MODEL = {"verify": 1, "memory_limit": 2, "prefault": 3, "memory_budget": 4, "lock": 5}
+_MODEL = {"verify": 1, "memory_limit": 2, "prefault": 3, "memory_budget": 4, "lock": 5, "device": 6, "gpu": 7}
 _SESSION = {"context": 1, "threads": 2, "kv_bits": 3, "chunk": 4, "activations": 5, "pin_threads": 6, "affinity": 7, "shift": 8,
-            "keep": 9, "priority": 10, "lock": 11}
+            "keep": 9, "priority": 10, "lock": 11, "gpu_priority": 12}
 _LIMIT = {"deadline_us": 1, "cancel_us": 2, "duty_percent": 3, "duty_window_us": 4}
 _SAMPLER = {"temperature": 1, "top_k": 2, "top_p": 3, "min_p": 4, "repetition_penalty": 5, "repetition_window": 6, "seed": 7}
 _STOPS = ("end", "max_tokens", "callback", "context_full", "cancelled", "deadline")
@@ -76,7 +76,7 @@ class Result(NamedTuple):
 
 
 class Model:
-    """A loaded .svq file. Options as in svqrt.h: verify, memory_limit, prefault, memory_budget, lock."""
+    """A loaded .svq file. Options as in svqrt.h: verify, memory_limit, prefault, memory_budget, lock, device, gpu."""
 
     def __init__(self, path: str, **options: int):
         self._handle = c_void_p()

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""What the compiler made of the CUDA kernels: registers, spills, shared memory, occupancy, inner loops, and a roofline.
+
+    tools/cuda-sass.py FILE... [--arch 87] [--tools DIR] [--loops]
+
+FILE: libsvqrt-cuda.so, or object files and cubins of nvcc. Needs cuobjdump and nvdisasm (CUDA toolkit, or the PyPI wheel
+`triton`, whose folder backends/nvidia/bin goes to --tools). Nothing is run: all of it is read from machine code.
+"""
+import argparse
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# Streaming multiprocessors, GHz, GB/s. NVIDIA's data sheets: Orin Nano 8 GB (15 W; Super: 25 W), Orin NX 16 GB, AGX Orin
+# 64 GB, Thor T5000.
+DEVICES = [
+    ("Orin Nano", 87, 8, 0.625, 68), ("Orin Nano Super", 87, 8, 1.02, 102), ("Orin NX", 87, 8, 0.918, 102),
+    ("AGX Orin", 87, 16, 1.3, 205), ("Thor", 110, 20, 1.575, 273),
+]
+# A multiprocessor: registers, warps, blocks, shared memory in KB (CUDA programming guide, technical specifications).
+LIMITS = {75: (65536, 32, 16, 64), 80: (65536, 64, 32, 164), 87: (65536, 48, 16, 164), 89: (65536, 48, 24, 100),
+          90: (65536, 64, 32, 228), 110: (65536, 48, 24, 228), 120: (65536, 48, 24, 100)}
+# Threads of a block and its dynamic shared memory in bytes, where they do not follow from the machine code. For kernels
+# of one vector a block: a vector of 4096, mixed rotation none.
+VECTOR = (512, 384 + 4 * (4127 + 4127 // 32))
+LAUNCH = {
+    "gemv_kernel": (256, 512),
+    **{f"gemm_kernel<{n}, {r}, {s}>": (128, 3 * s * (r * 1024 + n * 512))
+       for n, r, s in ((1, 1, 1), (2, 2, 1), (4, 2, 1), (8, 2, 1), (8, 2, 2), (16, 2, 1), (16, 2, 2))},
+    "attend_kernel<2, 4>": (128, 16 * (72 + 32) * 4 + 256 + 64 * 72 * 2 + 16),
+    "attend_kernel<4, 4>": (128, 16 * (136 + 32) * 4 + 256 + 64 * 136 * 2 + 16),
+    "attend_kernel<8, 2>": (128, 8 * (264 + 32) * 4 + 256 + 64 * 264 * 2 + 16),
+    "attend_kernel<32, 1>": (128, 4 * (1032 + 32) * 4 + 256 + 64 * 1032 * 2 + 16),
+    "input_kernel": VECTOR, "output_kernel": VECTOR, "gate_up_kernel": VECTOR, "qkv_kernel": VECTOR,
+    "embed_kernel": VECTOR, "first_level": (1024, 32784), "next_level": (1024, 32784), "f16_kernel": (256, 0),
+    "logits_kernel": (256, 0), "add_kernel": (256, 0), "silu_mul_kernel": (256, 0), "zero_kernel": (256, 0),
+}
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def short(name):
+    name = re.sub(r"^void ", "", name)
+    name = re.sub(r"\(anonymous namespace\)::|svq::cuda::real::|svq::cuda::", "", name)
+    return re.sub(r"\(.*$", "", name).replace("(bool)0", "false").replace("(bool)1", "true").replace("(int)", "")
+
+
+def demangle(names):
+    tool = shutil.which("c++filt")
+    if tool is None:
+        return {n: n for n in names}
+    out = subprocess.run([tool], input="\n".join(names), capture_output=True, text=True).stdout.splitlines()
+    return dict(zip(names, (short(n) for n in out)))
+
+
+class Kernel:
+    def __init__(self):
+        self.registers = self.shared = self.stack = self.spills = 0
+        self.code = []  # (address, opcode, operands)
+        self.labels = {}
+
+    def loops(self):
+        """Bodies of loops that hold no other loop: [(opcode, operands)…]."""
+        spans = []
+        for i, (_, op, text) in enumerate(self.code):
+            target = re.search(r"`\((\.L_x_\d+)\)", text)
+            if op.startswith("BRA") and target and self.labels.get(target[1], i + 1) <= i:
+                spans.append((self.labels[target[1]], i))
+        inner = [s for s in spans if not any(o != s and s[0] <= o[0] and o[1] <= s[1] for o in spans)]
+        return [[c[1:] for c in self.code[a:b + 1]] for a, b in inner]
+
+
+def read(path, arch, cuobjdump, nvdisasm):
+    """Kernels of one architecture in a file, by mangled name."""
+    kernels = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.abspath(path)
+        if path.endswith(".cubin"):
+            cubins = [path]
+        else:
+            subprocess.run([cuobjdump, "-xelf", f"sm_{arch}", path], cwd=folder, capture_output=True, check=False)
+            cubins = [os.path.join(folder, f) for f in sorted(os.listdir(folder)) if f.endswith(".cubin")]
+        for cubin in cubins:
+            current = None
+            for line in run([cuobjdump, "-res-usage", cubin]).splitlines():
+                found = re.search(r"Function (\S+):", line)
+                if found:
+                    current = kernels.setdefault(found[1], Kernel())
+                use = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", line)
+                if use and current:
+                    current.registers, current.stack, current.shared = int(use[1]), int(use[2]), int(use[3])
+            current = None
+            for line in run([nvdisasm, "-c", cubin]).splitlines():
+                section = re.match(r"\s*\.section\s+\.text\.(\S+?),", line)
+                if section:
+                    current = kernels.setdefault(section[1], Kernel())
+                    continue
+                label = re.match(r"(\.L_x_\d+):", line)
+                if label and current:
+                    current.labels[label[1]] = len(current.code)
+                op = re.match(r"\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][A-Z0-9_.]*)(.*?);", line)
+                if op and current:
+                    current.code.append((int(op[1], 16), op[2], op[3]))
+                    # Local memory by the stack pointer: a spilled register or an array that stayed in memory.
+                    current.spills += op[2].startswith(("STL", "LDL"))
+    return kernels
+
+
+def occupancy(arch, registers, threads, shared):
+    all_registers, warps, blocks, kilobytes = LIMITS[arch]
+    in_block = math.ceil(threads / 32)
+    by_registers = all_registers // (math.ceil(max(registers, 1) * 32 / 256) * 256 * in_block)
+    by_shared = kilobytes * 1024 // (shared + 1024)
+    count = min(blocks, warps // in_block, by_registers, by_shared)
+    return count * in_block / warps
+
+
+def mix_of(loop):
+    groups = {}
+    for op, _ in loop:
+        name = op.split(".")[0]
+        groups[name] = groups.get(name, 0) + 1
+    return groups
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--arch", type=int, default=87)
+    parser.add_argument("--tools", default="")
+    parser.add_argument("--loops", action="store_true", help="instructions of every inner loop")
+    options = parser.parse_args()
+    path = os.pathsep.join(filter(None, [options.tools, os.environ.get("PATH", "")]))
+    cuobjdump, nvdisasm = (shutil.which(t, path=path) for t in ("cuobjdump", "nvdisasm"))
+    if not cuobjdump or not nvdisasm:
+        sys.exit("cuobjdump and nvdisasm are needed (CUDA toolkit, or --tools with the folder of PyPI's triton wheel)")
+    if options.arch not in LIMITS:
+        sys.exit(f"--arch is one of {', '.join(map(str, LIMITS))}")
+    kernels = {}
+    for file in options.files:
+        kernels.update(read(file, options.arch, cuobjdump, nvdisasm))
+    if not kernels:
+        sys.exit(f"there is no code for sm_{options.arch} in {', '.join(options.files)}")
+    names = demangle(list(kernels))
+    print(f"sm_{options.arch}\n\n| kernel | registers | spills | shared | threads | occupancy | instructions |")
+    print("|---|---|---|---|---|---|---|")
+    by_name = {}
+    for mangled, kernel in sorted(kernels.items(), key=lambda k: names[k[0]]):
+        name = names[mangled]
+        by_name[name] = kernel
+        threads, shared = next((v for k, v in LAUNCH.items() if name.startswith(k)), (32, 0))
+        print(f"| {name} | {kernel.registers} | {kernel.spills} | {shared + kernel.shared} | {threads} | "
+              f"{occupancy(options.arch, kernel.registers, threads, shared + kernel.shared):.0%} | {len(kernel.code)} |")
+
+    print("\n| inner loop | instructions | weights a lane | a weight | of them |\n|---|---|---|---|---|")
+    per_weight = {}
+    for name, kernel in sorted(by_name.items()):
+        for loop in kernel.loops():
+            m = mix_of(loop)
+            if options.loops:
+                print(f"| {name} | {len(loop)} | | | {m} |")
+            if m.get("IDP", 0) >= 16 and name.startswith("gemv"):
+                tokens = int(re.search(r"<(\d)", name)[1])
+                weights = m["IDP"] * 4 // tokens
+                wide = sum(op.startswith("LDG") and ".128" in op for op, _ in loop)
+                print(f"| {name} | {len(loop)} | {weights} | {len(loop) / weights:.3f} | IDP {m['IDP']}, LOP3 "
+                      f"{m.get('LOP3', 0)}, loads of codes {wide} x 16 bytes, others "
+                      f"{len(loop) - m['IDP'] - m.get('LOP3', 0) - wide} |")
+                if name == "gemv_kernel<1, true>" and weights > per_weight.get("weights", 0):
+                    per_weight = {"weights": weights, "all": len(loop) / weights, "idp": m["IDP"] / weights,
+                                  "lop": m.get("LOP3", 0) / weights}
+            if m.get("IMMA", 0) >= 2:
+                print(f"| {name} | {len(loop)} | | | IMMA {m['IMMA']} = {m['IMMA'] / len(loop):.0%} of issue slots, LOP3 "
+                      f"{m.get('LOP3', 0)}, LDS {m.get('LDS', 0)}, others "
+                      f"{len(loop) - m['IMMA'] - m.get('LOP3', 0) - m.get('LDS', 0)} |")
+    if not per_weight:
+        return
+    # A multiprocessor issues 4 warp instructions a cycle; IDP and LOP3 run 64 lanes a cycle on pipes of their own.
+    print("\n| device | weights/s by memory at 2 bits | by issue | by IDP | by LOP3 | memory-bound by |\n|---|---|---|---|---|---|")
+    for device, arch, sms, clock, bandwidth in DEVICES:
+        if arch != options.arch:
+            continue
+        memory = bandwidth * 4
+        rates = [sms * clock * 128 / per_weight["all"], sms * clock * 64 / per_weight["idp"],
+                 sms * clock * 64 / per_weight["lop"]]
+        print(f"| {device} | {memory} G | " + " | ".join(f"{r:.0f} G" for r in rates) + f" | {min(rates) / memory:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
