@@ -24,7 +24,7 @@ if [ ! -x "$bin/svqconvert" ] || [ ! -f "$(file 2)" ]; then
 fi
 install_packages "${SVQ_BUILD_PACKAGES[@]}"
 say "building (some minutes the first time)"
-cmake --preset release -S "$SVQ_ROOT" -DSVQ_BUILD_TESTS=OFF >"$work/configure.log" 2>&1 ||
+cmake --preset release -S "$SVQ_ROOT" -DSVQ_BUILD_TESTS=OFF -DSVQ_CUDA=OFF >"$work/configure.log" 2>&1 ||
   { tail -n 20 "$work/configure.log" >&2; die "configuring failed ($work/configure.log)"; }
 cmake --build "$build"
 

@@ -1,6 +1,6 @@
 // The quantized model as a differentiable function of its float parameters: affine maps, input and output scales,
-// norms, biases. The codes are constants. It computes what
-// the runtime computes before int8 rounding, on libtorch's CPU tensors in f32.
+// norms, biases. The codes are constants. It computes what the runtime computes before int8 rounding, on libtorch's CPU
+// tensors in f32.
 #pragma once
 #include <ATen/ATen.h>
 
