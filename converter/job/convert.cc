@@ -141,7 +141,7 @@ class Conversion {
 
   // Takes hidden_ and prefix_ through block `layer`; with `quantize`, parts that are missing are made on the way.
   void run_stages(int layer, bool quantize) {
-    const bool bf16 = pass_.forward_options().bf16_linears;
+    const bool bf16 = bf16_is_faster(c10::kCPU);  // where the stages run
     const int64_t at_once = std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / hidden_.size(1));
     BlockStages source(model_.architecture(), hidden_, at_once), quantized(model_.architecture(), prefix_, at_once);
     const double cost = block_cost(layer) / 4;

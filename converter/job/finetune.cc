@@ -75,7 +75,7 @@ std::vector<double> tuning_measures(const Tuning& t) {
 }
 
 void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts) {
-  const bool bf16 = pass_.forward_options().bf16_linears;
+  const bool bf16 = bf16_is_faster(c10::kCPU);  // where the student runs
   student_.tied = plan_.tied;
   student_.blocks.resize(model_.architecture().n_layers);
   for (size_t i = 0; i < plan_.groups.size(); ++i) {
@@ -121,7 +121,7 @@ void Finetune::run_teacher() {
   const int64_t layers = model_.architecture().n_layers, count = teacher_.tokens.size(0),
                 length = teacher_.tokens.size(1);
   teacher_.head = read_tensor(model_, head_slot(model_), -1, false);
-  if (forward.bf16_linears) teacher_.head = teacher_.head.to(at::kBFloat16);
+  if (bf16_is_faster(c10::kCPU)) teacher_.head = teacher_.head.to(at::kBFloat16);
   teacher_.hidden = at::empty({count, length, static_cast<int64_t>(model_.architecture().hidden)}, at::kFloat);
   const double cost = static_cast<double>(count * length) * teacher_cost(plan_);
   const double start = done_;
