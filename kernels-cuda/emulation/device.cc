@@ -75,7 +75,9 @@ class EmulatedDevice final : public Device {
       const std::lock_guard guard(lock);
       if (!on_device(to)) counts.copied_to_host += bytes;
     }
-    simt::enqueue(static_cast<simt::Stream*>(stream), [=] { std::memcpy(to, from, bytes); });
+    simt::enqueue(static_cast<simt::Stream*>(stream), [=] {
+      if (bytes > 0) std::memcpy(to, from, bytes);  // null pointers are for nothing only
+    });
     return nullptr;
   }
   const char* fill_zero(void* to, uint64_t bytes, Stream stream) override {

@@ -142,6 +142,7 @@ int chat(Conversation& conversation, Interrupts& interrupts, const svq_model_inf
   bool asked_to_leave = false;
   for (std::string text;;) {
     if (interactive) {
+      interrupts.expect_line();
       fmt::print("{}{} {}", colour ? "\033[1;32m" : "", text.empty() ? ">" : "…", colour ? "\033[0m" : "");
       std::fflush(stdout);
     }

@@ -70,12 +70,13 @@ void Interrupts::end() {
   session_ = nullptr;
 }
 
+void Interrupts::expect_line() {
+  const std::lock_guard lock(mutex_);
+  reading_ = true;
+}
+
 Interrupts::Input Interrupts::read_line(std::string& line) {
-  const auto set_reading = [this](bool reading) {
-    const std::lock_guard lock(mutex_);
-    reading_ = reading;
-  };
-  set_reading(true);
+  expect_line();
   Input result = Input::kEnd;
   for (;;) {
     if (const size_t end = buffer_.find('\n'); end != std::string::npos) {
@@ -106,7 +107,10 @@ Interrupts::Input Interrupts::read_line(std::string& line) {
     else if (n == 0 || errno != EINTR)
       at_end_ = true;
   }
-  set_reading(false);
+  {
+    const std::lock_guard lock(mutex_);
+    reading_ = false;
+  }
   if (!line.empty() && line.back() == '\r') line.pop_back();
   return result;
 }

@@ -23,6 +23,9 @@ class Interrupts {
   void end();
   bool requested() const { return requested_; }  // since begin()
 
+  // From here on, as in read_line, Ctrl-C interrupts the prompt: before the prompt is shown, since somebody may be
+  // quick.
+  void expect_line();
   enum class Input { kLine, kEnd, kInterrupted };
   // The next line of standard input, without its line break.
   Input read_line(std::string& line);
