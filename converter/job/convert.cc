@@ -19,6 +19,7 @@
 #include "converter/models/float/startup.h"
 #include "converter/quantize/hessian.h"
 #include "converter/write/svq_file.h"
+#include "converter/job/tensor_bytes.h"
 
 namespace svq::convert {
 
@@ -40,10 +41,6 @@ nlohmann::ordered_json make_fingerprint(const Options& options, const std::strin
   j["libraries"] = library_versions();
   j["cpu"] = cpu_name();
   return j;
-}
-
-std::span<std::byte> bytes_of(const at::Tensor& contiguous) {
-  return {static_cast<std::byte*>(contiguous.data_ptr()), contiguous.nbytes()};
 }
 
 // A tied embedding is looked up as well: there every direction of a row counts alike. Weight of that beside the head's
@@ -94,9 +91,7 @@ class Conversion {
       const PlannedGroup& group = plan_.groups[index];
       if (options_.follows_prefix() && group.layer >= 0) {
         if (!block_finished(group.layer)) quantize_block(group.layer);
-        continue;
-      }
-      if (!parts_[index]) {
+      } else if (!parts_[index]) {
         const at::Tensor hessian = group.needs_hessian ? hessian_of(group) : at::Tensor();
         write(index, hessian, {});
         accumulators_.erase(group.kind);
@@ -154,7 +149,8 @@ class Conversion {
         Moments moments;
         if (group.needs_hessian) moments = measure_moments(source, quantized, floats.norm);
         if (quantize) done_ += cost;
-        write(i, moments.quantized, group.needs_hessian ? correction(moments, kCorrectionDamping) : at::Tensor());
+        write(i, moments.quantized,
+              group.needs_hessian ? correction(moments, kCorrectionDamping, group.name) : at::Tensor());
       } else if (quantize) {
         done_ += cost;
       }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
@@ -12,6 +11,7 @@
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
 #include "converter/models/float/vocabulary.h"
+#include "converter/job/tensor_bytes.h"
 
 namespace svq::convert {
 
@@ -25,10 +25,6 @@ constexpr int64_t kMostSteps = 1 << 17;  // with a time limit
 constexpr double kSecondsBetweenSaves = 60;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-std::span<std::byte> bytes_of(const at::Tensor& contiguous) {
-  return {static_cast<std::byte*>(contiguous.data_ptr()), contiguous.nbytes()};
-}
 
 double block_weights(const Plan& plan) { return static_cast<double>(plan.block_weights); }
 
@@ -81,37 +77,17 @@ void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts
   for (size_t i = 0; i < plan_.groups.size(); ++i) {
     const PlannedGroup& planned = plan_.groups[i];
     contents_.push_back(read_content(*parts[i], work_.part_path(planned.name)));
-    GroupContent& content = contents_.back();
-    const auto take = [&](const std::string& name) {
-      const auto found = content.floats.find(name);
-      return found == content.floats.end() ? at::Tensor() : found->second;
-    };
-    const std::string prefix = planned.layer < 0 ? "" : "blocks." + std::to_string(planned.layer) + ".";
+    const GroupContent& content = contents_.back();
     if (planned.kind == GroupKind::kFinalNorm) {
-      student_.final_norm = take("final_norm");
+      student_.final_norm = content.float_tensor("final_norm");
       continue;
     }
-    StudentGroup group = make_student_group(planned, model_, content, bf16);
-    if (planned.layer < 0) {
-      (planned.kind == GroupKind::kEmbedding ? student_.embedding : student_.head) = std::move(group);
-      continue;
-    }
+    student_group(planned) = make_student_group(planned, model_, content, bf16);
+    if (planned.kind != GroupKind::kAttnIn) continue;
     StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
-    switch (planned.kind) {
-      case GroupKind::kAttnIn:
-        block.q_norm = take(prefix + "q_norm");
-        block.k_norm = take(prefix + "k_norm");
-        block.attn_in = std::move(group);
-        break;
-      case GroupKind::kOIn:
-        block.o_in = std::move(group);
-        break;
-      case GroupKind::kFfnIn:
-        block.ffn_in = std::move(group);
-        break;
-      default:
-        block.down_in = std::move(group);
-    }
+    const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
+    block.q_norm = content.float_tensor(prefix + "q_norm");
+    block.k_norm = content.float_tensor(prefix + "k_norm");
   }
 }
 
@@ -134,7 +110,8 @@ void Finetune::run_teacher() {
   while (first > 0 && !(work_.contains(tag(first)) && work_.load(tag(first), bytes_of(teacher_.hidden)))) --first;
   if (first == 0) teacher_.hidden.copy_(pass_.embed(teacher_.tokens));
   int64_t saved = first;
-  auto last_save = Clock::now();
+  const auto started = Clock::now();
+  auto last_save = started;
   const double per_layer = cost / static_cast<double>(layers);
   for (int64_t layer = first; layer < layers; ++layer) {
     pass_.block(static_cast<int>(layer), teacher_.hidden, {}, [&](double fraction) {
@@ -154,7 +131,7 @@ void Finetune::run_teacher() {
   work_.save("teacher", bytes_of(teacher_.hidden));
   if (saved > 0) work_.remove(tag(saved));
   done_ = start + cost;
-  reporter_.group_done("float model", 0, seconds_since(last_save), done_);
+  reporter_.group_done("float model", 0, seconds_since(started), done_);
 }
 
 // State: [step, planned steps, seconds, before ×4] in f64, the losses, then the optimiser's.
@@ -211,7 +188,6 @@ Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seco
 
   auto last_save = Clock::now();
   const auto first_step = Clock::now();
-  int64_t run_steps = 0;
   while (step < tuning.planned_steps) {
     reporter_.progress("fine-tuning", start + static_cast<double>(step) * step_cost);
     const double loss =
@@ -221,10 +197,9 @@ Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seco
     tuning.losses.push_back(static_cast<float>(loss));
     adam.step(cosine_rate(step, tuning.planned_steps, kWarmUp, kFloor));
     ++step;
-    ++run_steps;
     if (std::isfinite(seconds_left) && step == kWarmUp && earlier_seconds == 0) {
       // The learning rate has not depended on the number of steps so far: now it is chosen, once.
-      const double per_step = seconds_since(first_step) / static_cast<double>(run_steps);
+      const double per_step = seconds_since(first_step) / static_cast<double>(step);
       const double left = seconds_left - seconds_since(started);
       const double measuring = per_step * static_cast<double>(sequences_.held_out.size()) / kSequencesPerStep;
       tuning.planned_steps =

@@ -10,6 +10,7 @@
 
 #include "converter/base/error.h"
 #include "converter/write/checksum.h"
+#include "converter/job/tensor_bytes.h"
 #include "schema/packing.h"
 
 namespace svq::convert {
@@ -17,10 +18,6 @@ namespace svq::convert {
 namespace {
 
 constexpr float kLargestHalf = 65504;
-
-std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
-  return {static_cast<const std::byte*>(contiguous.data_ptr()), contiguous.nbytes()};
-}
 
 at::Tensor read_tensor(const Model& model, Slot slot, int layer) {
   const Shape shape = model.shape(slot, layer);
@@ -112,8 +109,8 @@ fb::PartT write_part(const PlannedGroup& group, const Model& model, const Option
     part.input_transforms[0]->rotation = std::make_unique<fb::Rotation>(quantized.rotation);
   }
   const auto float_tensor = [&](const fb::TensorT& tensor, Slot slot) {
-    const auto found = content.floats.find(tensor.name);
-    return found != content.floats.end() ? found->second.contiguous() : read_tensor(model, slot, group.layer);
+    const at::Tensor own = content.float_tensor(tensor.name);
+    return own.defined() ? own.contiguous() : read_tensor(model, slot, group.layer);
   };
 
   PartWriter writer(path, part);

@@ -26,6 +26,10 @@ struct GroupContent {
   QuantizedGroup quantized;  // the packed linears
   std::map<std::string, at::Tensor>
       floats;  // norms and biases by tensor name; write_part reads absent ones from the source
+  at::Tensor float_tensor(const std::string& name) const {  // undefined if there is none
+    const auto found = floats.find(name);
+    return found == floats.end() ? at::Tensor() : found->second;
+  }
 };
 
 fb::PartT write_part(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,

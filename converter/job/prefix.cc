@@ -1,20 +1,12 @@
 #include "converter/job/prefix.h"
 
 #include <algorithm>
-#include <tuple>
+#include <cmath>
 
+#include "converter/base/error.h"
 #include "converter/models/float/block.h"
-#include "converter/train/attention.h"
 
 namespace svq::convert {
-
-namespace {
-
-at::Tensor normalise(const at::Tensor& x, double eps) {
-  return x * (x.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
-}
-
-}  // namespace
 
 BlockStages::BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once)
     : a_(architecture),
@@ -29,36 +21,25 @@ at::Tensor BlockStages::rows(const at::Tensor& of, int64_t sequence, int64_t cou
 
 at::Tensor BlockStages::input(int64_t chunk) const {
   const int64_t first = chunk * step_, count = std::min(step_, hidden_.size(0) - first);
-  return stage_ % 2 == 0 ? normalise(rows(hidden_, first, count), a_.norm_eps) : rows(inner_, first, count);
+  return stage_ % 2 == 0 ? normalise(rows(hidden_, first, count), {}, a_.norm_eps) : rows(inner_, first, count);
 }
 
 void BlockStages::finish(const StudentGroup& group, const at::Tensor& q_norm, const at::Tensor& k_norm) {
   const at::NoGradGuard no_grad;
-  const int64_t sequences = hidden_.size(0), length = hidden_.size(1), head_dim = a_.head_dim;
+  const int64_t length = hidden_.size(1);
   at::Tensor next;
-  for (int64_t s = 0; s < sequences; s += step_) {
-    const int64_t count = std::min(step_, sequences - s), tokens = count * length;
-    if (stage_ % 2 == 1) {  // o, down: added to the residual stream
-      rows(hidden_, s, count).add_(group.forward(rows(inner_, s, count))[0]);
-      continue;
-    }
-    at::Tensor x = normalise(rows(hidden_, s, count), a_.norm_eps);
+  for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
+    const int64_t first = chunk * step_, count = std::min(step_, hidden_.size(0) - first);
+    at::Tensor x = input(chunk);
     if (group.norm.defined()) x = x * group.norm;
     const auto y = group.forward(x);
-    at::Tensor out;
-    if (stage_ == 0) {
-      const auto by_heads = [&](const at::Tensor& t, const at::Tensor& norm) {
-        at::Tensor heads = t.view({count, length, -1, head_dim});
-        if (norm.defined()) heads = normalise(heads, a_.norm_eps) * norm;
-        return heads.transpose(1, 2);
-      };
-      const at::Tensor q = apply_rope(by_heads(y[0], q_norm), rope_), k = apply_rope(by_heads(y[1], k_norm), rope_);
-      out = attend(q, k, by_heads(y[2], {}), a_.sliding_window).transpose(1, 2).reshape({tokens, -1});
-    } else {
-      out = at::silu(y[0]).mul_(y[1]);
+    if (stage_ % 2 == 1) {  // o, down: added to the residual stream
+      rows(hidden_, first, count).add_(y[0]);
+      continue;
     }
-    if (!next.defined()) next = at::empty({sequences * length, out.size(1)}, at::kFloat);
-    rows(next, s, count).copy_(out);
+    const at::Tensor out = stage_ == 0 ? mix_heads(y, length, a_, rope_, q_norm, k_norm) : at::silu(y[0]).mul_(y[1]);
+    if (!next.defined()) next = at::empty({hidden_.size(0) * length, out.size(1)}, at::kFloat);
+    rows(next, first, count).copy_(out);
   }
   inner_ = next;
   ++stage_;
@@ -66,10 +47,6 @@ void BlockStages::finish(const StudentGroup& group, const at::Tensor& q_norm, co
 
 StudentGroup make_student_group(const PlannedGroup& planned, const Model& model, const GroupContent& content,
                                 bool bf16) {
-  const auto take = [&](const std::string& name) {
-    const auto found = content.floats.find(name);
-    return found == content.floats.end() ? at::Tensor() : found->second;
-  };
   StudentGroup group = make_group(content.quantized, bf16);
   std::vector<StudentLinear> packed = std::move(group.linears);
   group.name = planned.name;
@@ -85,12 +62,12 @@ StudentGroup make_student_group(const PlannedGroup& planned, const Model& model,
       linear.rows = static_cast<int64_t>(l.rows);
       linear.weight = read_tensor(model, l.slot, planned.layer, false).to(at::kHalf).to(at::kFloat);
     }
-    if (l.bias) linear.bias = take(l.name + ".bias");
+    if (l.bias) linear.bias = content.float_tensor(l.name + ".bias");
     group.linears.push_back(std::move(linear));
   }
   const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
-  if (planned.kind == GroupKind::kAttnIn) group.norm = take(prefix + "attn_norm");
-  if (planned.kind == GroupKind::kFfnIn) group.norm = take(prefix + "ffn_norm");
+  if (planned.kind == GroupKind::kAttnIn) group.norm = content.float_tensor(prefix + "attn_norm");
+  if (planned.kind == GroupKind::kFfnIn) group.norm = content.float_tensor(prefix + "ffn_norm");
   return group;
 }
 
@@ -131,9 +108,12 @@ Moments measure_moments(const BlockStages& source, const BlockStages& quantized,
   return m;
 }
 
-at::Tensor correction(const Moments& moments, double damping) {
+at::Tensor correction(const Moments& moments, double damping, const std::string& name) {
   const at::NoGradGuard no_grad;
   const at::Tensor plain = moments.quantized.to(at::kDouble);
+  const double sum = (plain.sum() + moments.cross.sum(at::kDouble)).item<double>();  // finite only if every term is
+  if (!std::isfinite(sum))
+    throw Error(name + ": the calibration activations hold a NaN or an infinity; finite values were expected");
   const double mean = std::max(plain.diagonal().mean().item<double>(), 1e-30);
   // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.
   for (damping = std::max(damping, 1e-6);; damping *= 10) {

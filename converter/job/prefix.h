@@ -48,7 +48,8 @@ struct Moments {
 Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm);
 
 // M with W M the least-squares map from x̂ to W x: (C + λ I) (Ĥ + λ I)⁻¹, λ = damping · mean diagonal of Ĥ (as the
-// asymmetric calibration of GPTAQ, Li et al. 2025). With C = Ĥ it is the identity.
-at::Tensor correction(const Moments& moments, double damping);
+// asymmetric calibration of GPTAQ, Li et al. 2025). With C = Ĥ it is the identity. Throws Error naming `name` if they
+// are not finite.
+at::Tensor correction(const Moments& moments, double damping, const std::string& name);
 
 }  // namespace svq::convert

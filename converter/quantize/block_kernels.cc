@@ -2,13 +2,7 @@
 
 #include <algorithm>
 
-// The loops are elementwise over rows and -ffp-contract=off holds, so every clone gives the same bits.
-// Sanitizers run before the resolver of a cloned function may: they get the plain version.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define SVQ_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define SVQ_CLONES
-#endif
+#include "converter/base/clones.h"
 
 namespace svq::convert {
 namespace {

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <vector>
+
+#include "converter/quantize/dct.h"
 
 namespace svq::convert {
 namespace {
@@ -53,9 +54,7 @@ class Rotator {
     matrix_.resize(factor_ * factor_);
     for (int64_t i = 0; i < factor_; ++i) {
       for (int64_t j = 0; j < factor_; ++j) {
-        const double v =
-            std::sqrt((i == 0 ? 1.0 : 2.0) / static_cast<double>(factor_)) *
-            std::cos(std::numbers::pi * static_cast<double>((2 * j + 1) * i) / static_cast<double>(2 * factor_));
+        const double v = dct_entry(factor_, i, j);
         matrix_[inverse ? j * factor_ + i : i * factor_ + j] = static_cast<T>(v);
       }
     }

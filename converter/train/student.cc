@@ -12,12 +12,6 @@ double middle(int bits) { return ((1 << bits) - 1) / 2.0; }
 
 at::Tensor leaf(const at::Tensor& value) { return value.detach().to(at::kFloat).clone().requires_grad_(true); }
 
-// x / sqrt(mean(x²) + eps) ⊙ weight over the last dimension; weight may be undefined.
-at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const at::Tensor y = x * (x.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
-  return weight.defined() ? y * weight : y;
-}
-
 }  // namespace
 
 std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
@@ -40,22 +34,31 @@ std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
   return outputs;
 }
 
-at::Tensor StudentBlock::forward(const at::Tensor& hidden, const fb::ArchitectureT& a, const RopeTables& rope) const {
-  const int64_t batch = hidden.size(0), length = hidden.size(1), width = hidden.size(2), tokens = batch * length;
-  const int64_t head_dim = a.head_dim;
+at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const at::Tensor y = x * (x.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
+  return weight.defined() ? y * weight : y;
+}
+
+at::Tensor mix_heads(const std::vector<at::Tensor>& qkv, int64_t length, const fb::ArchitectureT& a,
+                     const RopeTables& rope, const at::Tensor& q_norm, const at::Tensor& k_norm) {
+  const int64_t tokens = qkv[0].size(0), head_dim = a.head_dim;
   const auto by_heads = [&](const at::Tensor& y, const at::Tensor& norm) {
-    at::Tensor heads = y.view({batch, length, -1, head_dim});
+    at::Tensor heads = y.view({tokens / length, length, -1, head_dim});
     if (norm.defined()) heads = normalise(heads, norm, a.norm_eps);
     return heads.transpose(1, 2);
   };
-  const at::Tensor x = hidden.view({tokens, width});
-  const auto qkv = attn_in.forward(normalise(x, attn_in.norm, a.norm_eps));
   const at::Tensor q = apply_rope(by_heads(qkv[0], q_norm), rope), k = apply_rope(by_heads(qkv[1], k_norm), rope);
-  const at::Tensor mixed = attend(q, k, by_heads(qkv[2], {}), a.sliding_window);
-  const at::Tensor x1 = x + o_in.forward(mixed.transpose(1, 2).reshape({tokens, -1}))[0];
+  return attend(q, k, by_heads(qkv[2], {}), a.sliding_window).transpose(1, 2).reshape({tokens, -1});
+}
+
+at::Tensor StudentBlock::forward(const at::Tensor& hidden, const fb::ArchitectureT& a, const RopeTables& rope) const {
+  const int64_t length = hidden.size(1);
+  const at::Tensor x = hidden.view({-1, hidden.size(2)});
+  const auto qkv = attn_in.forward(normalise(x, attn_in.norm, a.norm_eps));
+  const at::Tensor x1 = x + o_in.forward(mix_heads(qkv, length, a, rope, q_norm, k_norm))[0];
   const auto inner = ffn_in.forward(normalise(x1, ffn_in.norm, a.norm_eps));
   const at::Tensor x2 = x1 + down_in.forward(at::silu(inner[0]) * inner[1])[0];
-  return x2.view({batch, length, width});
+  return x2.view(hidden.sizes());
 }
 
 std::vector<StudentGroup*> Student::groups() {

@@ -60,6 +60,14 @@ struct StudentGroup {
   std::vector<at::Tensor> forward(const at::Tensor& x) const;
 };
 
+// x / sqrt(mean(x²) + eps) ⊙ weight over the last dimension; weight may be undefined.
+at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+// From the outputs q, k, v [B · T, …] of attn_in to the input of o [B · T, heads · head_dim]: norms of q and k
+// (undefined: none), rope, causal attention.
+at::Tensor mix_heads(const std::vector<at::Tensor>& qkv, int64_t length, const fb::ArchitectureT& a,
+                     const RopeTables& rope, const at::Tensor& q_norm, const at::Tensor& k_norm);
+
 class StudentBlock {
  public:
   StudentGroup attn_in, o_in, ffn_in, down_in;

@@ -2,13 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define SVQ_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define SVQ_CLONES
-#endif
+#include "converter/base/clones.h"
+#include "converter/quantize/dct.h"
 
 namespace svq::convert {
 namespace {
@@ -140,9 +136,7 @@ TileRotation::TileRotation(int64_t block, int64_t factor, bool mixed)
   matrix_.resize(static_cast<size_t>(factor * factor));
   for (int64_t i = 0; i < factor; ++i) {
     for (int64_t j = 0; j < factor; ++j) {
-      matrix_[static_cast<size_t>(i * factor + j)] = static_cast<float>(
-          std::sqrt((i == 0 ? 1.0 : 2.0) / static_cast<double>(factor)) *
-          std::cos(std::numbers::pi * static_cast<double>((2 * j + 1) * i) / static_cast<double>(2 * factor)));
+      matrix_[static_cast<size_t>(i * factor + j)] = static_cast<float>(dct_entry(factor, i, j));
     }
   }
 }

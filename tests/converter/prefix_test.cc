@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "converter/base/error.h"
 #include "converter/job/prefix.h"
 #include "converter/models/float/block.h"
 #include "converter/train/student.h"
@@ -100,14 +101,14 @@ TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
   const int64_t k = 48, tokens = 400;
   const at::Tensor x = correlated_activations(tokens, k), noisy = x + normal({tokens, k}, "noise") * 0.5;
   const Moments same{mean_hessian(x), mean_hessian(x)};
-  EXPECT_LT(relative_difference(correction(same, 0.05), at::eye(k)), 1e-4);
+  EXPECT_LT(relative_difference(correction(same, 0.05, "group"), at::eye(k)), 1e-4);
 
   const Moments m{mean_hessian(noisy), at::mm(x.t(), noisy) / tokens};
   const at::Tensor w = normal({20, k}, "w");
   const auto error = [&](const at::Tensor& weight) {
     return (at::mm(noisy, weight.t()) - at::mm(x, w.t())).square().mean().item<double>();
   };
-  const at::Tensor best = at::mm(w, correction(m, 0));
+  const at::Tensor best = at::mm(w, correction(m, 0, "group"));
   EXPECT_LT(error(best), 0.9 * error(w));
   // No direction is better.
   for (int i = 0; i < 5; ++i) {
@@ -115,8 +116,10 @@ TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
     EXPECT_GT(error(best + direction), error(best));
     EXPECT_GT(error(best - direction), error(best));
   }
+  const Moments broken{at::full({k, k}, NAN), m.cross};
+  EXPECT_THROW(correction(broken, 0.05, "group"), Error);
   // Damping leads back to the weights as they are.
-  EXPECT_LT(relative_difference(at::mm(w, correction(m, 1e4)), w), 1e-2);
+  EXPECT_LT(relative_difference(at::mm(w, correction(m, 1e4, "group")), w), 1e-2);
 }
 
 }  // namespace

@@ -1,0 +1,10 @@
+// A loop compiled for several instruction sets, the best one chosen when the program starts. For plain functions
+// (templates are not reached). With -ffp-contract=off an elementwise loop gives the same bits in every clone.
+#pragma once
+
+// Sanitizers run before the resolver of a cloned function may: they get the plain version.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define SVQ_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define SVQ_CLONES
+#endif
