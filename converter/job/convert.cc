@@ -8,6 +8,7 @@
 
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
+#include "converter/job/curvature.h"
 #include "converter/job/finetune.h"
 #include "converter/job/float_pass.h"
 #include "converter/job/group_writer.h"
@@ -78,7 +79,13 @@ struct Costs {
 class Conversion {
  public:
   Conversion(const Model& model, const Options& options, const Plan& plan, WorkDirectory& work, Reporter& reporter)
-      : model_(model), options_(options), plan_(plan), work_(work), reporter_(reporter), pass_(model, options) {
+      : model_(model),
+        options_(options),
+        plan_(plan),
+        work_(work),
+        reporter_(reporter),
+        pass_(model, options),
+        curvatures_(model, plan, work) {
     costs_.tokens =
         plan.needs_calibration ? double(options.calibration_sequences) * double(options.calibration_length) : 0;
     costs_.sampled_tokens = double(wanted_sequences(options)) * double(options.calibration_length);
@@ -121,7 +128,8 @@ class Conversion {
     const PlannedGroup& group = plan_.groups[index];
     const double cost = costs_.group(group, options_.descent);
     parts_[index] = std::make_unique<fb::PartT>(
-        write_group(group, model_, options_, work_.fingerprint(), hessian, correction, work_.part_path(group.name),
+        write_group(group, model_, options_, work_.fingerprint(), hessian, correction,
+                    [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, work_.part_path(group.name),
                     [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
     done_ += cost;
     report(group, *parts_[index]);
@@ -129,9 +137,19 @@ class Conversion {
 
   // Groups of one block in order: each is measured with, and corrected for, what the quantized ones before it produce.
   void quantize_block(int layer) {
+    if (options_.curvature_sequences > 0) measure_curvatures();
     advance_to(layer);
     run_stages(layer, true);
     save_hidden();
+  }
+
+  void measure_curvatures() {
+    const at::Tensor& all = tokens();
+    const auto n = static_cast<int64_t>(sequences_.calibration.size());
+    const int64_t used = std::min<int64_t>(options_.curvature_sequences, n);
+    std::vector<int64_t> chosen;
+    for (int64_t i = 0; i < used; ++i) chosen.push_back(sequences_.calibration[static_cast<size_t>(i * n / used)]);
+    curvatures_.measure(all, chosen, options_.seed, [&](double) { reporter_.progress("curvature", done_); });
   }
 
   // Takes hidden_ and prefix_ through block `layer`; with `quantize`, parts that are missing are made on the way.
@@ -344,6 +362,7 @@ class Conversion {
   WorkDirectory& work_;
   Reporter& reporter_;
   FloatPass pass_;
+  OutputCurvatures curvatures_;
   Costs costs_{};
   double done_ = 0;
   std::vector<std::unique_ptr<fb::PartT>> parts_;         // of plan_.groups; null: to be done

@@ -70,13 +70,16 @@ QuantizeOptions quantize_options(const Options& o) {
   q.group_dim = o.group;
   q.columns_per_map = o.map_columns;
   q.damping = o.damping;
+  q.output_damping = o.output_damping;
   q.descent_passes = o.descent;
   q.seed = o.seed;
   return q;
 }
 
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
-                      const at::Tensor& hessian, const at::Tensor& correction, const std::filesystem::path& path,
+                      const at::Tensor& hessian, const at::Tensor& correction,
+                      const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
+                      const std::filesystem::path& path,
                       const std::function<void(double)>& progress) {
   const auto started = std::chrono::steady_clock::now();
   GroupContent content;
@@ -91,7 +94,8 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
       const bool in_block = group.layer >= 0;
       at::Tensor weight = read_tensor(model, l.slot, group.layer);
       if (correction.defined()) weight = at::mm(weight, correction);
-      job.linears.push_back({l.name, std::move(weight), l.bits, in_block});
+      job.linears.push_back(
+          {l.name, std::move(weight), l.bits, in_block, output_hessian ? output_hessian(l) : at::Tensor()});
     }
     content.quantized = quantize_group(job, quantize_options(options), progress);
   }

@@ -152,6 +152,13 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--calibration-length", o.calibration_length, "tokens of a sequence (default 512)")
       ->check(CLI::Range(2, 1 << 20))
       ->group(what);
+  app.add_option("--curvature-sequences", o.curvature_sequences,
+                 "sequences on which the loss's curvature over the linears' outputs is measured (default 0: not)")
+      ->check(CLI::Range(0, 1 << 20))
+      ->group(what);
+  app.add_option("--output-damping", o.output_damping, "of that curvature (default 0.1)")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(what);
   app.add_option("--seed", o.seed, "of signs and sampling (default 0)")->group(what);
 
   what = "Running";
@@ -224,6 +231,10 @@ nlohmann::ordered_json recipe(const Options& o) {
   if (o.method == "unisvq") j["prefix"] = o.prefix;
   j["calibration_sequences"] = o.calibration_sequences;
   j["calibration_length"] = o.calibration_length;
+  if (o.curvature_sequences > 0) {
+    j["curvature_sequences"] = o.curvature_sequences;
+    j["output_damping"] = o.output_damping;
+  }
   j["seed"] = o.seed;
   j["effort"] = o.trains() ? o.effort : "none";
   if (o.trains()) {

@@ -30,6 +30,8 @@ struct Options {
   std::string prefix = "quantized";                     // whose outputs a block is calibrated on: "quantized", "float"
   int calibration_sequences = 64;
   int calibration_length = 512;  // tokens
+  int curvature_sequences = 0;   // on which the curvature over outputs is measured; 0: outputs count alike
+  double output_damping = 0.1;   // of the mean diagonal of that curvature
   uint64_t seed = 0;
 
   std::string effort = "fast";                // fine-tuning: "none", "fast", "full"

@@ -106,4 +106,26 @@ int64_t descent_tile(const ColumnBlock& block, int64_t row_begin, int64_t row_en
   return moved;
 }
 
+SVQ_CLONES void add_scaled(const float* x, float a, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
+}
+
+int64_t descent_row(const float* hessian, int64_t columns, int max_code, float* gradient, float* change, float* errors,
+                    uint8_t* codes) {
+  int64_t moved = 0;
+  for (int64_t k = 0; k < columns; ++k) {
+    const float* row = hessian + k * columns;
+    const float code = static_cast<float>(codes[k]);
+    const float best = nearest_code(code + gradient[k] / row[k], static_cast<float>(max_code));
+    const float step = best - code;
+    if (step == 0.0f) continue;
+    codes[k] = static_cast<uint8_t>(best);
+    errors[k] -= step;
+    add_scaled(row, -step, columns, gradient);
+    add_scaled(row, -step, columns, change);
+    ++moved;
+  }
+  return moved;
+}
+
 }  // namespace svq::convert

@@ -28,4 +28,13 @@ void ldlq_tile(const ColumnBlock& block, int64_t row_begin, int64_t row_end);
 // every column in order the code moves to the minimum of tr(e H eᵀ) along it. Returns the number of codes that moved.
 int64_t descent_tile(const ColumnBlock& block, int64_t row_begin, int64_t row_end);
 
+// One row of `columns` codes. gradient: g = x H at entry, H [columns, columns] f32, kept up to date; change: what was
+// added to it is added here too. errors: w − c. Column after column the code moves to the minimum of x H xᵀ along it,
+// where x moves as the errors do. Returns the number of codes that moved.
+int64_t descent_row(const float* hessian, int64_t columns, int max_code, float* gradient, float* change, float* errors,
+                    uint8_t* codes);
+
+// y += a x.
+void add_scaled(const float* x, float a, int64_t n, float* y);
+
 }  // namespace svq::convert

@@ -18,6 +18,7 @@
 #include "converter/quantize/hessian.h"
 #include "converter/quantize/random.h"
 #include "converter/quantize/scales.h"
+#include "converter/quantize/two_sided.h"
 #include "schema/packing.h"
 
 namespace svq::convert {
@@ -206,6 +207,10 @@ class GroupQuantizer {
     return rms.mul_(closed_form_step(l.bits));
   }
 
+  bool two_sided(const LinearJob& l) const {
+    return unisvq_ && l.output_hessian.defined() && metric_.hessian.defined();
+  }
+
   fb::Rotation output_rotation(const LinearJob& l) const {
     return make_rotation(l.weight.size(0), unisvq_ && l.rotate_output ? options_.rotation : RotationChoice::kNone);
   }
@@ -258,6 +263,19 @@ class GroupQuantizer {
     }
 
     out.codes = at::empty({rows, columns_}, at::kByte);
+    if (two_sided(l)) {
+      at::Tensor h = transform_hessian(l.output_hessian, signs, out.output_rotation);
+      const at::Tensor row_scale = scale.to(at::kDouble);
+      h.mul_(row_scale.unsqueeze(0)).mul_(row_scale.unsqueeze(1));
+      at::Tensor errors =
+          to_code_units(rotated_output ? rotated : rotate_input(l.weight), scale, maps).t().contiguous();
+      choose_codes_two_sided_(errors, out.codes, metric_, h, options_.output_damping, l.bits, options_.descent_passes,
+                              l.name + " (outputs)");
+      progress_.advance(static_cast<double>(rows) * code_work());
+      rotated.reset();
+      fit_output(l, signs, scale, maps, out);
+      return out;
+    }
     for (int64_t begin = 0; begin < rows; begin += at_once) {
       const int64_t size = std::min(at_once, rows - begin);
       const at::Tensor targets =
@@ -276,7 +294,12 @@ class GroupQuantizer {
   // out_scale by least squares on the original rows, and the error of what is stored.
   void fit_output(const LinearJob& l, const at::Tensor& signs, at::Tensor scale, const AffineMapsData& maps,
                   QuantizedLinear& out) {
-    const int64_t at_once = rows_at_once(columns_);
+    const int64_t at_once = two_sided(l) ? out.rows : rows_at_once(columns_);
+    at::Tensor output;  // damped as it was for the codes
+    if (two_sided(l)) {
+      output = l.output_hessian.to(at::kDouble);
+      output.diagonal().add_(options_.output_damping * output.diagonal().mean());
+    }
     at::Tensor unrotated;  // H_outᵀ Q
     if (signs.defined()) {
       scale.mul_(signs);
@@ -290,7 +313,7 @@ class GroupQuantizer {
           unrotated.defined() ? unrotated.narrow(0, begin, size) : decode(out.codes.narrow(0, begin, size), maps);
       at::Tensor chunk_scale = scale.narrow(0, begin, size);
       const RowFit fit = fit_rows(p, rotate_input(l.weight.narrow(0, begin, size)), score_hessian_, chunk_scale,
-                                  unisvq_ && options_.fit_out_scale);
+                                  unisvq_ && options_.fit_out_scale, output);
       chunk_scale.copy_(fit.scale);
       error += fit.error;
       reference += fit.reference;

@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_cholesky_ex.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
@@ -114,7 +116,7 @@ at::Tensor row_steps(const at::Tensor& weight, int bits) {
 }
 
 RowFit fit_rows(const at::Tensor& p, const at::Tensor& w, const at::Tensor& hessian, const at::Tensor& scale,
-                bool fit) {
+                bool fit, const at::Tensor& output) {
   const auto dot = [](const at::Tensor& a, const at::Tensor& b) {
     return a.mul(b).sum(1, /*keepdim=*/false, at::kDouble);
   };
@@ -125,7 +127,16 @@ RowFit fit_rows(const at::Tensor& p, const at::Tensor& w, const at::Tensor& hess
   if (fit) {
     const at::Tensor old = scale.to(at::kDouble);
     const at::Tensor power = dot(ph, p) * old;
-    const at::Tensor factor = at::where(power.eq(0), at::ones_like(power), dot(ph, w) / power).clamp_(0.5, 2.0);
+    at::Tensor factor = at::where(power.eq(0), at::ones_like(power), dot(ph, w) / power);
+    if (output.defined()) {
+      at::Tensor normal = at::mm(ph, p.t()).to(at::kDouble).mul_(output);
+      normal.diagonal().add_(1e-6 * normal.diagonal().mean());  // rows of zeros
+      const at::Tensor right = at::mm(ph, w.t()).to(at::kDouble).mul_(output).sum(1, /*keepdim=*/true);
+      const auto [lower, info] = at::linalg_cholesky_ex(normal);
+      if (info.item<int>() == 0)
+        factor = at::where(power.eq(0), factor, at::cholesky_solve(right, lower).squeeze(1) / old);
+    }
+    factor.clamp_(0.5, 2.0);
     out.scale = round_to_f16(old * factor);
   }
   const at::Tensor column = out.scale.unsqueeze(1);

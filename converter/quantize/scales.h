@@ -36,6 +36,10 @@ struct RowFit {
   double error = 0;      // Σ_i (scale_i p_i − w_i) H (…)ᵀ
   double reference = 0;  // Σ_i w_i H w_iᵀ
 };
-RowFit fit_rows(const at::Tensor& p, const at::Tensor& w, const at::Tensor& hessian, const at::Tensor& scale, bool fit);
+// output: [N, N] f64, the curvature over the rows (two_sided.h): then all scales together minimise
+// Σ_ij output_ij (scale_i p_i − w_i) H (scale_j p_j − w_j)ᵀ. Undefined: the identity, every row on its own. The error
+// and the reference count rows alike in both cases.
+RowFit fit_rows(const at::Tensor& p, const at::Tensor& w, const at::Tensor& hessian, const at::Tensor& scale, bool fit,
+                const at::Tensor& output = {});
 
 }  // namespace svq::convert

@@ -41,18 +41,32 @@ double Distillation::accumulate(const std::vector<int64_t>& sequences) {
 }
 
 double Distillation::accumulate_one(int64_t sequence, double weight) {
-  const at::AutoGradMode grad(true);
-  const at::Tensor tokens = teacher_.tokens.narrow(0, sequence, 1);
-  const int64_t length = tokens.size(1);
-  const RopeTables rope = student_.rope(length);
-  const auto& a = student_.architecture();
+  const at::Tensor tokens = teacher_.tokens.narrow(0, sequence, 1), wanted = teacher_.hidden[sequence];
+  const double length = static_cast<double>(tokens.size(1));
+  double loss = 0;
+  backward_through(student_, tokens, keep_activations_, [&](int64_t begin, const at::Tensor& logits) {
+    const at::Tensor log_p = at::log_softmax(teacher_logits(teacher_, wanted.narrow(0, begin, logits.size(0))), -1);
+    at::Tensor log_q = at::log_softmax(logits, -1);
+    const at::Tensor p = log_p.exp();
+    loss += (p * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
+    return log_q.exp_().sub_(p).mul_(weight / length);
+  });
+  return loss * weight / length;
+}
 
-  const at::Tensor embedded = student_.embed(tokens);
+void backward_through(const Student& student, const at::Tensor& tokens, bool keep_activations,
+                      const std::function<at::Tensor(int64_t begin, const at::Tensor& logits)>& of_logits) {
+  const at::AutoGradMode grad(true);
+  const int64_t length = tokens.size(1);
+  const RopeTables rope = student.rope(length);
+  const auto& a = student.architecture();
+
+  const at::Tensor embedded = student.embed(tokens);
   std::vector<at::Tensor> inputs, outputs;
   at::Tensor h = embedded.detach();
-  for (const StudentBlock& block : student_.blocks) {
+  for (const StudentBlock& block : student.blocks) {
     inputs.push_back(h.detach().requires_grad_(true));
-    if (keep_activations_) {
+    if (keep_activations) {
       outputs.push_back(block.forward(inputs.back(), a, rope));
       h = outputs.back().detach();
     } else {
@@ -62,40 +76,32 @@ double Distillation::accumulate_one(int64_t sequence, double weight) {
   }
 
   const at::Tensor last = h.detach().requires_grad_(true);
-  const at::Tensor normalised = student_.head_input(last).view({length, -1});
+  const at::Tensor normalised = student.head_input(last).view({length, -1});
   const at::Tensor head_in = normalised.detach().requires_grad_(true);
-  const at::Tensor wanted = teacher_.hidden[sequence];
-  double loss = 0;
   for (int64_t begin = 0; begin < length; begin += kTokenSlice) {
-    const int64_t count = std::min(kTokenSlice, length - begin);
-    at::Tensor logits = student_.logits(head_in.narrow(0, begin, count));
+    const at::Tensor logits = student.logits(head_in.narrow(0, begin, std::min(kTokenSlice, length - begin)));
     at::Tensor d;
     {
       const at::NoGradGuard no_grad;
-      const at::Tensor log_p = at::log_softmax(teacher_logits(teacher_, wanted.narrow(0, begin, count)), -1);
-      at::Tensor log_q = at::log_softmax(logits, -1);
-      const at::Tensor p = log_p.exp();
-      loss += (p * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
-      d = log_q.exp_().sub_(p).mul_(weight / static_cast<double>(length));
+      d = of_logits(begin, logits.detach());
     }
     torch::autograd::backward({logits}, {d});
   }
   torch::autograd::backward({normalised}, {head_in.grad()});
   at::Tensor d = last.grad();
-  for (size_t l = student_.blocks.size(); l-- > 0;) {
+  for (size_t l = student.blocks.size(); l-- > 0;) {
     at::Tensor out;
-    if (keep_activations_) {
+    if (keep_activations) {
       out = outputs[l];
       outputs.pop_back();
     } else {
-      out = student_.blocks[l].forward(inputs[l], a, rope);
+      out = student.blocks[l].forward(inputs[l], a, rope);
     }
     torch::autograd::backward({out}, {d});
     d = inputs[l].grad();
     inputs.pop_back();
   }
   if (embedded.requires_grad()) torch::autograd::backward({embedded}, {d});
-  return loss * weight / static_cast<double>(length);
 }
 
 Agreement Distillation::measure(const std::vector<int64_t>& sequences) const {

@@ -39,6 +39,12 @@ class Distillation {
   bool keep_activations_;
 };
 
+// Forward and backward through a student. tokens [1, T]. of_logits(begin, logits) gets the logits
+// of positions begin … and returns the loss's gradient of them. keep_activations: of every block, instead of computing
+// them twice.
+void backward_through(const Student& student, const at::Tensor& tokens, bool keep_activations,
+                      const std::function<at::Tensor(int64_t begin, const at::Tensor& logits)>& of_logits);
+
 // The order in which sequences are visited: a permutation for every epoch, fixed by the seed.
 std::vector<int64_t> sequences_of_step(int64_t step, int64_t per_step, const std::vector<int64_t>& sequences,
                                        uint64_t seed);

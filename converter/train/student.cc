@@ -29,6 +29,8 @@ std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
     } else {
       y = at::linear(x.to(l.weight.scalar_type()), l.weight).to(at::kFloat);
     }
+    if (on_output_gradient && y.requires_grad())
+      y.register_hook([hook = on_output_gradient, i = outputs.size()](const at::Tensor& g) { hook(i, g); });
     outputs.push_back(l.bias.defined() ? y + l.bias : y);
   }
   return outputs;

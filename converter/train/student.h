@@ -55,6 +55,8 @@ struct StudentGroup {
   };
   std::vector<Map> maps;
   std::vector<StudentLinear> linears;
+  // Called in the backward pass with the loss's gradient of a linear's output, [T, N]; may be empty.
+  std::function<void(size_t linear, const at::Tensor& gradient)> on_output_gradient;
 
   // x [T, K], normalised → outputs [T, N] in the order of `linears`.
   std::vector<at::Tensor> forward(const at::Tensor& x) const;

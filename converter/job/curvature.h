@@ -1,0 +1,37 @@
+// The curvature of the loss over the outputs of the source model's linears (train/curvature.h), measured once before
+// quantization and kept in the work directory.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "converter/job/plan.h"
+#include "converter/job/work_directory.h"
+#include "converter/train/student.h"
+
+namespace svq::convert {
+
+// The source model as a student whose linears are float.
+Student float_student(const Model& model, const Plan& plan);
+
+class OutputCurvatures {
+ public:
+  OutputCurvatures(const Model& model, const Plan& plan, WorkDirectory& work);
+  // tokens [S, T]; on the given sequences. progress(fraction) between sequences. Nothing is done if all is there.
+  void measure(const at::Tensor& tokens, const std::vector<int64_t>& sequences, uint64_t seed,
+               const std::function<void(double)>& progress);
+  // [N, N] f32, or undefined if it was not measured: a linear with more than kMostRows outputs, or outside the blocks.
+  at::Tensor of(const PlannedGroup& group, const PlannedLinear& linear) const;
+  bool complete() const;
+
+ private:
+  bool watched(const PlannedGroup& group, const PlannedLinear& linear) const;
+  const Model& model_;
+  const Plan& plan_;
+  WorkDirectory& work_;
+};
+
+}  // namespace svq::convert

@@ -1,0 +1,42 @@
+#include "converter/train/curvature.h"
+
+#include "converter/quantize/random.h"
+#include "converter/train/distill.h"
+
+namespace svq::convert {
+
+OutputCurvature::OutputCurvature(Student& model, int64_t most_rows) : model_(model) {
+  for (StudentBlock& block : model.blocks) {
+    for (StudentGroup* group : {&block.attn_in, &block.o_in, &block.ffn_in, &block.down_in}) {
+      group->on_output_gradient = [this, group, most_rows](size_t i, const at::Tensor& g) {
+        const StudentLinear& l = group->linears[i];
+        if (l.rows > most_rows) return;
+        const at::NoGradGuard no_grad;
+        at::Tensor& sum = sums_[l.name];
+        if (!sum.defined()) sum = at::zeros({l.rows, l.rows}, at::kFloat);
+        sum.addmm_(g.t(), g);
+      };
+    }
+  }
+}
+
+void OutputCurvature::add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, bool keep_activations) {
+  NamedRandom random(seed, "labels " + std::to_string(sequence));
+  backward_through(model_, tokens, keep_activations, [&](int64_t, const at::Tensor& logits) {
+    at::Tensor p = at::softmax(logits, -1);
+    // Inverse of the cumulated probabilities at one uniform number a position.
+    at::Tensor at = at::empty({p.size(0), 1}, at::kFloat);
+    for (int64_t i = 0; i < p.size(0); ++i) at.data_ptr<float>()[i] = static_cast<float>(random.uniform());
+    const at::Tensor cumulated = p.cumsum(-1, at::kDouble).to(at::kFloat).contiguous();
+    const at::Tensor label = at::searchsorted(cumulated, at).clamp_max_(p.size(1) - 1);
+    return p.scatter_add_(1, label, at::full_like(at, -1.0));
+  });
+  tokens_ += tokens.size(1);
+}
+
+std::map<std::string, at::Tensor> OutputCurvature::take() {
+  for (auto& [name, sum] : sums_) sum.div_(static_cast<double>(tokens_));
+  return std::move(sums_);
+}
+
+}  // namespace svq::convert

@@ -1,0 +1,31 @@
+// How much the loss cares about a linear's outputs: E[g gᵀ], g the gradient of −log p(label) with labels drawn from the
+// model's own prediction. With E[x xᵀ] of the inputs it is the Kronecker approximation of the Fisher information, the
+// second-order change of KL to the model (Martens & Grosse, arXiv 1503.05671).
+#pragma once
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "converter/train/student.h"
+
+namespace svq::convert {
+
+class OutputCurvature {
+ public:
+  // Watches the linears of `model`'s blocks with at most `most_rows` outputs. The model outlives this.
+  OutputCurvature(Student& model, int64_t most_rows);
+
+  // tokens [1, T]: one sequence; labels are drawn from (seed, sequence).
+  void add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, bool keep_activations);
+  // By linear, [N, N] f32, symmetric: mean over the tokens seen.
+  std::map<std::string, at::Tensor> take();
+
+ private:
+  Student& model_;
+  std::map<std::string, at::Tensor> sums_;
+  int64_t tokens_ = 0;
+};
+
+}  // namespace svq::convert
