@@ -94,6 +94,7 @@ class Conversion {
   // Every part of the plan finished and on disk, in the plan's order.
   std::vector<std::unique_ptr<fb::PartT>> run() {
     find_finished();
+    measure_curvatures();
     for (const size_t index : work_order()) {
       const PlannedGroup& group = plan_.groups[index];
       if (options_.follows_prefix() && group.layer >= 0) {
@@ -132,24 +133,48 @@ class Conversion {
                     [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, work_.part_path(group.name),
                     [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
     done_ += cost;
+    if (options_.curvature_count() > 0) curvatures_.remove(group);
     report(group, *parts_[index]);
   }
 
   // Groups of one block in order: each is measured with, and corrected for, what the quantized ones before it produce.
   void quantize_block(int layer) {
-    if (options_.curvature_sequences > 0) measure_curvatures();
     advance_to(layer);
     run_stages(layer, true);
     save_hidden();
   }
 
   void measure_curvatures() {
-    const at::Tensor& all = tokens();
-    const auto n = static_cast<int64_t>(sequences_.calibration.size());
-    const int64_t used = std::min<int64_t>(options_.curvature_sequences, n);
-    std::vector<int64_t> chosen;
-    for (int64_t i = 0; i < used; ++i) chosen.push_back(sequences_.calibration[static_cast<size_t>(i * n / used)]);
-    curvatures_.measure(all, chosen, options_.seed, [&](double) { reporter_.progress("curvature", done_); });
+    if (options_.curvature_count() == 0) return;
+    const double cost = curvature_cost();
+    bool there = true;
+    for (size_t i = 0; i < plan_.groups.size(); ++i) there = there && (parts_[i] || curvatures_.has(plan_.groups[i]));
+    if (!there) {
+      const auto started = std::chrono::steady_clock::now();
+      const at::Tensor& all = tokens();
+      const auto n = static_cast<int64_t>(sequences_.calibration.size());
+      const int64_t used = std::min<int64_t>(options_.curvature_count(), n);
+      std::vector<int64_t> chosen;
+      for (int64_t i = 0; i < used; ++i) chosen.push_back(sequences_.calibration[static_cast<size_t>(i * n / used)]);
+      curvatures_.measure(all, chosen, options_.seed, [&](double fraction) {
+        reporter_.progress("curvature of the outputs", done_ + fraction * cost);
+      });
+      reporter_.group_done("curvature of the outputs", 0,
+                           std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(),
+                           done_ + cost);
+    }
+    done_ += cost;
+  }
+
+  // Forward, backward to the inputs, and the outer products.
+  double curvature_cost() const {
+    double per_token = 2 * static_cast<double>(plan_.parameters);
+    for (const PlannedGroup& g : plan_.groups) {
+      for (const PlannedLinear& l : g.linears) {
+        if (has_curvature(g, l)) per_token += static_cast<double>(l.rows) * static_cast<double>(l.rows);
+      }
+    }
+    return options_.curvature_count() * static_cast<double>(options_.calibration_length) * per_token;
   }
 
   // Takes hidden_ and prefix_ through block `layer`; with `quantize`, parts that are missing are made on the way.
@@ -205,6 +230,7 @@ class Conversion {
       for (int layer = 0; layer < layers && block_finished(layer); ++layer) done_ += block_cost(layer);
       if (work_.contains("tokens") && options_.calibration.empty()) done_ += costs_.sampling(plan_);
     }
+    if (options_.curvature_count() > 0) total += curvature_cost();
     if (options_.trains())
       total += Finetune::cost(plan_, options_, plan_sequences(options_, wanted_sequences(options_)));
     const auto finished = std::count_if(parts_.begin(), parts_.end(), [](const auto& p) { return p != nullptr; });

@@ -1,5 +1,7 @@
 #include "converter/job/curvature.h"
 
+#include <algorithm>
+
 #include "converter/job/cancel.h"
 #include "converter/job/prefix.h"
 #include "converter/job/preflight.h"
@@ -11,9 +13,6 @@
 
 namespace svq::convert {
 namespace {
-
-// Above it the matrices would be larger than the model.
-constexpr uint64_t kMostRows = 4096;
 
 std::string tag_of(const PlannedLinear& linear) { return "outputs." + linear.name; }
 
@@ -52,27 +51,25 @@ Student float_student(const Model& model, const Plan& plan) {
 OutputCurvatures::OutputCurvatures(const Model& model, const Plan& plan, WorkDirectory& work)
     : model_(model), plan_(plan), work_(work) {}
 
-bool OutputCurvatures::watched(const PlannedGroup& group, const PlannedLinear& linear) const {
-  return group.layer >= 0 && linear.packed() && linear.rows <= kMostRows;
+bool OutputCurvatures::has(const PlannedGroup& group) const {
+  return std::all_of(group.linears.begin(), group.linears.end(), [&](const PlannedLinear& l) {
+    return !has_curvature(group, l) || work_.contains(tag_of(l));
+  });
 }
 
-bool OutputCurvatures::complete() const {
-  for (const PlannedGroup& group : plan_.groups) {
-    for (const PlannedLinear& l : group.linears) {
-      if (watched(group, l) && !work_.contains(tag_of(l))) return false;
-    }
+void OutputCurvatures::remove(const PlannedGroup& group) const {
+  for (const PlannedLinear& l : group.linears) {
+    if (has_curvature(group, l)) work_.remove(tag_of(l));
   }
-  return true;
 }
 
 void OutputCurvatures::measure(const at::Tensor& tokens, const std::vector<int64_t>& sequences, uint64_t seed,
                                const std::function<void(double)>& progress) {
-  if (complete()) return;
   Student student = float_student(model_, plan_);
   const auto& a = model_.architecture();
   const bool keep =
       Distillation::activation_bytes(a, tokens.size(1)) * a.n_layers <= available_memory() / 4;
-  OutputCurvature curvature(student, kMostRows);
+  OutputCurvature curvature(student, kMostCurvatureRows);
   for (size_t i = 0; i < sequences.size(); ++i) {
     progress(static_cast<double>(i) / static_cast<double>(sequences.size()));
     curvature.add(tokens.narrow(0, sequences[i], 1), sequences[i], seed, keep);
@@ -82,7 +79,7 @@ void OutputCurvatures::measure(const at::Tensor& tokens, const std::vector<int64
 }
 
 at::Tensor OutputCurvatures::of(const PlannedGroup& group, const PlannedLinear& linear) const {
-  if (!watched(group, linear) || !work_.contains(tag_of(linear))) return {};
+  if (!has_curvature(group, linear) || !work_.contains(tag_of(linear))) return {};
   const auto n = static_cast<int64_t>(linear.rows);
   at::Tensor h = at::empty({n, n}, at::kFloat);
   return work_.load(tag_of(linear), bytes_of(h)) ? h : at::Tensor();

@@ -20,15 +20,15 @@ Student float_student(const Model& model, const Plan& plan);
 class OutputCurvatures {
  public:
   OutputCurvatures(const Model& model, const Plan& plan, WorkDirectory& work);
-  // tokens [S, T]; on the given sequences. progress(fraction) between sequences. Nothing is done if all is there.
+  // tokens [S, T]; on the given sequences. progress(fraction) between sequences.
   void measure(const at::Tensor& tokens, const std::vector<int64_t>& sequences, uint64_t seed,
                const std::function<void(double)>& progress);
   // [N, N] f32, or undefined if it was not measured: a linear with more than kMostRows outputs, or outside the blocks.
   at::Tensor of(const PlannedGroup& group, const PlannedLinear& linear) const;
-  bool complete() const;
+  bool has(const PlannedGroup& group) const;  // everything that is watched in it
+  void remove(const PlannedGroup& group) const;
 
  private:
-  bool watched(const PlannedGroup& group, const PlannedLinear& linear) const;
   const Model& model_;
   const Plan& plan_;
   WorkDirectory& work_;

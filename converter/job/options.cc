@@ -74,6 +74,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.get_formatter()->column_width(34);
   const auto widths = CLI::IsMember({2, 3, 4, 8, 16});
   int embedding_bits = 0, head_bits = 0;
+  int curvature_sequences = -1;
   std::vector<std::string> overrides;
   std::string time_limit;
 
@@ -152,11 +153,12 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--calibration-length", o.calibration_length, "tokens of a sequence (default 512)")
       ->check(CLI::Range(2, 1 << 20))
       ->group(what);
-  app.add_option("--curvature-sequences", o.curvature_sequences,
-                 "sequences on which the loss's curvature over the linears' outputs is measured (default 0: not)")
+  app.add_option("--curvature-sequences", curvature_sequences,
+                 "sequences on which to measure how much the loss minds errors of each output (default: none with "
+                 "--effort none, fast 32, full 64)")
       ->check(CLI::Range(0, 1 << 20))
       ->group(what);
-  app.add_option("--output-damping", o.output_damping, "of that curvature (default 0.1)")
+  app.add_option("--output-damping", o.output_damping, "of that curvature, relative to its mean diagonal (default 0.1)")
       ->check(CLI::Range(0.0, 1.0))
       ->group(what);
   app.add_option("--seed", o.seed, "of signs and sampling (default 0)")->group(what);
@@ -192,6 +194,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     if (o.train_tokens > 0) return fail("--time-limit and --train-tokens exclude each other");
     if (o.effort == "none") return fail("--time-limit limits fine-tuning, which --effort none leaves out");
   }
+  if (curvature_sequences >= 0) o.curvature_sequences = curvature_sequences;
   if (embedding_bits != 0) o.embedding_bits = embedding_bits;
   if (head_bits != 0) o.head_bits = head_bits;
   for (const std::string& text : overrides) {
@@ -231,8 +234,8 @@ nlohmann::ordered_json recipe(const Options& o) {
   if (o.method == "unisvq") j["prefix"] = o.prefix;
   j["calibration_sequences"] = o.calibration_sequences;
   j["calibration_length"] = o.calibration_length;
-  if (o.curvature_sequences > 0) {
-    j["curvature_sequences"] = o.curvature_sequences;
+  if (o.curvature_count() > 0) {
+    j["curvature_sequences"] = o.curvature_count();
     j["output_damping"] = o.output_damping;
   }
   j["seed"] = o.seed;

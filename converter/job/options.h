@@ -30,7 +30,7 @@ struct Options {
   std::string prefix = "quantized";                     // whose outputs a block is calibrated on: "quantized", "float"
   int calibration_sequences = 64;
   int calibration_length = 512;  // tokens
-  int curvature_sequences = 0;   // on which the curvature over outputs is measured; 0: outputs count alike
+  std::optional<int> curvature_sequences;  // on which the curvature over outputs is measured; default: by effort
   double output_damping = 0.1;   // of the mean diagonal of that curvature
   uint64_t seed = 0;
 
@@ -50,6 +50,11 @@ struct Options {
   int64_t training_tokens() const { return train_tokens > 0 ? train_tokens : effort == "full" ? 524288 : 131072; }
   // Codes are chosen for the inputs that the quantized blocks before produce.
   bool follows_prefix() const { return prefix == "quantized" && method == "unisvq" && bits != 16; }
+  // 0: outputs count alike.
+  int curvature_count() const {
+    if (method != "unisvq" || bits == 16) return 0;
+    return curvature_sequences.value_or(!trains() ? 0 : effort == "full" ? 64 : 32);
+  }
   int head_width() const { return head_bits.value_or(bits == 16 ? 16 : 4); }
 };
 

@@ -119,6 +119,24 @@ uint64_t training_memory(const Model& model, const Plan& plan, const Options& op
          length * a.hidden * 4 * a.n_layers;
 }
 
+uint64_t curvature_bytes(const Plan& plan, const Options& options) {
+  uint64_t bytes = 0;
+  if (options.curvature_count() == 0) return 0;
+  for (const PlannedGroup& group : plan.groups) {
+    for (const PlannedLinear& l : group.linears) bytes += has_curvature(group, l) ? 4 * l.rows * l.rows : 0;
+  }
+  return bytes;
+}
+
+// The float model, the logits of a slice of positions, activations of one sequence, and the matrices.
+uint64_t curvature_memory(const Model& model, const Plan& plan, const Options& options) {
+  if (options.curvature_count() == 0) return 0;
+  const auto& a = model.architecture();
+  const uint64_t length = uint64_t(options.calibration_length);
+  return curvature_bytes(plan, options) + 4 * plan.parameters + 6 * 4 * 256 * uint64_t{a.vocab} +
+         4 * length * (12 * uint64_t{a.hidden} + 12 * uint64_t{a.intermediate}) + length * a.hidden * 4 * a.n_layers;
+}
+
 // Bytes of the largest step, over what the mapped source takes. The quantizer's share: H and its Cholesky factor in
 // double, four forms of H in f32, and some four copies of the largest weight in f32; the codes one byte each. Blocks
 // freed but kept by malloc add a quarter (SmolLM2-135M takes 1.3 GB where the sum is 1.0).
@@ -153,7 +171,7 @@ uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& op
     quantizing = std::max({quantizing, solver, std::min<uint64_t>(half * 6, 256u << 20)});
   }
   return kLibraries + std::max((activations + std::max(forward, quantizing)) * 5 / 4,
-                               training_memory(model, plan, options));
+                               std::max(training_memory(model, plan, options), curvature_memory(model, plan, options)));
 }
 
 }  // namespace
@@ -176,6 +194,10 @@ const char* group_kind_name(GroupKind kind) {
       return "head";
   }
   return "";
+}
+
+bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear) {
+  return in_block(group) && linear.packed() && linear.rows <= kMostCurvatureRows;
 }
 
 bool PlannedGroup::packed() const {
@@ -232,6 +254,7 @@ Plan make_plan(const Model& model, const Options& options) {
     // Hidden states, old and new, and the tokens.
     plan.work_bytes += (options.follows_prefix() ? 4 : 2) * tokens * a.hidden * 4 + tokens * 8;
   }
+  plan.work_bytes += curvature_bytes(plan, options);
   for (const fb::PartT& part : parts) pointers.push_back(&part);
   const std::string hash(32, '0');
   fb::ModelT metadata =

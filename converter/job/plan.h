@@ -48,6 +48,11 @@ struct Plan {
   uint64_t memory_bytes = 0;   // estimate of the peak, mapped source not counted
 };
 
+// Linears whose outputs' curvature is measured where that is asked for: above this many rows the matrices would be
+// larger than the model.
+inline constexpr uint64_t kMostCurvatureRows = 4096;
+bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear);
+
 // Throws Error: an override that matches nothing, a width that a shape does not allow.
 Plan make_plan(const Model& model, const Options& options);
 
