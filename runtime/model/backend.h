@@ -11,6 +11,7 @@
 #include <span>
 
 #include "runtime/model/weights.h"
+#include "runtime/model/pace.h"
 #include "runtime/sampling/top_logit.h"
 
 namespace svq::rt {
@@ -35,6 +36,9 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual Buffer make_buffer(uint32_t width) = 0;  // when the session is created, never later
+  // From here on the operations end early, with nothing of use, once pace.given_up(). Null: they never do.
+  void set_pace(Pace* pace) { pace_ = pace; }
+
 
   // Starts a chunk: tokens[i] is at position + i. Positions beyond it are forgotten, those before it are cached.
   virtual void begin(uint32_t position, std::span<const int32_t> tokens) = 0;
@@ -68,3 +72,6 @@ class Backend {
 };
 
 }  // namespace svq::rt
+
+ protected:
+  Pace* pace_ = nullptr;

@@ -54,8 +54,9 @@ class CpuBackend final : public Backend {
     float* data;
     uint32_t width;
   };
-  struct Scratch {  // of one thread
+  struct alignas(64) Scratch {  // of one thread
     int32_t* acc;   // (kAccValues)
+    uint64_t unpolled = 0;  // work since its last poll
     float* rotate;  // (max_columns, max_rotation: the larger)
     float* row;     // (max_columns, kTileRows: the larger)
     uint8_t* gemm;  // what the gemm kernel asks for
@@ -77,7 +78,8 @@ class CpuBackend final : public Backend {
   void prepare_token(const Inputs& in, uint32_t token, const Linear& l, bool norm, bool rotate, uint32_t thread);
   void side_inputs(const Inputs& in, uint32_t token, std::span<const Target> targets);
   void multiply(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
-  void multiply_f16(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end);
+  void multiply_f16(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
+  static uint32_t tile_blocks(uint32_t columns);
   void multiply_packed(uint32_t n, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
   void finish_token(const Target& target, uint32_t index, uint32_t token, uint32_t thread);
 
@@ -90,7 +92,16 @@ class CpuBackend final : public Backend {
       return;
     }
     pool_->split(n, [&](uint64_t begin, uint64_t end, uint32_t thread) {
-      for (uint64_t t = begin; t < end; ++t) job(static_cast<uint32_t>(t), thread);
+  // To be asked before `work` (bytes touched, times tokens) is done in part `thread`: true: it is not to be done.
+  bool stopped(uint32_t thread, uint64_t work) {
+    if (pace_ == nullptr) return false;
+    Scratch& s = scratch_[thread];
+    s.unpolled += work;
+    if (s.unpolled < kPollWork) return pace_->given_up();
+    s.unpolled = 0;
+    return pace_->poll();
+  }
+      for (uint64_t t = begin; t < end && !stopped(thread, kPollWork / 4); ++t) job(static_cast<uint32_t>(t), thread);
     });
   }
   // job(begin, end, thread) over [0, n); on the caller alone when `work`, in bytes touched, would not pay for waking
@@ -101,6 +112,7 @@ class CpuBackend final : public Backend {
       job(uint64_t{0}, n, 0u);
     } else {
       pool_->split(n, job);
+  static constexpr uint64_t kPollWork = 256 << 10;   // tens of µs; a look takes some 30 ns
     }
   }
   static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs

@@ -236,8 +236,10 @@ SVQ_API svq_status svq_session_restore(svq_session* session, const void* data, s
 SVQ_API svq_status svq_session_save_file(const svq_session* session, const char* path);
 SVQ_API svq_status svq_session_restore_file(svq_session* session, const char* path);
 
-/* Manners beside a control loop; may be changed between two calls. A call's work is a row of steps, one per layer (on a
- * GPU one per chunk), and each is followed by a look at the clock and at the cancel flag. */
+/* Manners beside a control loop; may be changed between two calls. While it works, every thread of a session looks at the
+ * cancel flag and the clock after each piece of some tens of microseconds, and leaves the rest of a chunk that is cancelled
+ * or late; the duty limit is kept after each layer. On a GPU a chunk is one piece. What no library can bound is time in which the
+ * system runs something else on a thread's core: SVQ_SESSION_AFFINITY and _PRIORITY keep it short. */
 typedef enum svq_limit_parameter {
   SVQ_LIMIT_DEADLINE_US = 1,    /* microseconds for one call of eval or generate; 0 (default): none. eval then returns
                                    SVQ_ERROR_DEADLINE with the chunks done so far in the context; generate returns SVQ_OK
