@@ -114,6 +114,7 @@ void CudaBackend::side_path(const Linear& l, const float* x, float* y, uint32_t 
   if (l.side_rank == 0) return;
   f16(l.side_v, l.side_rank, l.columns, x, nullptr, at_->side, n, false);
   f16(l.side_u, l.rows, l.side_rank, at_->side, nullptr, y, n, true);
+  p.max_shared = max_shared_;
 }
 
 void CudaBackend::project(Buffer xb, const Norm& norm, std::span<const Projection> group) {
