@@ -37,13 +37,10 @@ class CpuBackend final : public Backend {
   void add(Buffer x, Buffer y) override;
   void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) override;
 
-  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes in host memory, keys
-  // before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h).
-  uint64_t cache_bytes(uint32_t n) const { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
-  void read_cache(uint32_t n, uint8_t* out) const;
-  void write_cache(uint32_t n, const uint8_t* in);
-  // Forgets positions [keep, keep + drop) of n; those behind them move up, their keys turned back by as many positions.
-  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n);
+  uint64_t cache_bytes(uint32_t n) const override { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
+  void read_cache(uint32_t n, const Sink& sink) override { cache_.for_each_run(n, sink); }
+  void write_cache(uint32_t n, const Source& source) override { cache_.for_each_run(n, source); }
+  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) override;
 
   const KvCache& cache() const { return cache_; }
 
@@ -56,10 +53,10 @@ class CpuBackend final : public Backend {
   };
   struct alignas(64) Scratch {  // of one thread
     int32_t* acc;   // (kAccValues)
-    uint64_t unpolled = 0;  // work since its last poll
     float* rotate;  // (max_columns, max_rotation: the larger)
     float* row;     // (max_columns, kTileRows: the larger)
     uint8_t* gemm;  // what the gemm kernel asks for
+    uint64_t unpolled = 0;  // work since its last poll
   };
   struct Target {  // one linear of a group and where its outputs go
     const Linear* linear;
@@ -92,6 +89,9 @@ class CpuBackend final : public Backend {
       return;
     }
     pool_->split(n, [&](uint64_t begin, uint64_t end, uint32_t thread) {
+      for (uint64_t t = begin; t < end && !stopped(thread, kPollWork / 4); ++t) job(static_cast<uint32_t>(t), thread);
+    });
+  }
   // To be asked before `work` (bytes touched, times tokens) is done in part `thread`: true: it is not to be done.
   bool stopped(uint32_t thread, uint64_t work) {
     if (pace_ == nullptr) return false;
@@ -101,9 +101,6 @@ class CpuBackend final : public Backend {
     s.unpolled = 0;
     return pace_->poll();
   }
-      for (uint64_t t = begin; t < end && !stopped(thread, kPollWork / 4); ++t) job(static_cast<uint32_t>(t), thread);
-    });
-  }
   // job(begin, end, thread) over [0, n); on the caller alone when `work`, in bytes touched, would not pay for waking
   // others.
   template <class Job>
@@ -112,10 +109,10 @@ class CpuBackend final : public Backend {
       job(uint64_t{0}, n, 0u);
     } else {
       pool_->split(n, job);
-  static constexpr uint64_t kPollWork = 256 << 10;   // tens of µs; a look takes some 30 ns
     }
   }
   static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs
+  static constexpr uint64_t kPollWork = 256 << 10;   // tens of µs; a look takes some 30 ns
   static constexpr uint32_t kTileRows = 256;         // rows of a chunk multiplied before they are scaled, in cache
   static constexpr uint32_t kAccValues = 4096;       // at least; (tokens of a chunk) · kTileRows
 
