@@ -72,7 +72,12 @@ void copy_wait() {
 inline float half_to_float(uint16_t h) { return kernels::soft::half_to_float(h); }
 inline uint16_t float_to_half(float f) { return kernels::soft::float_to_half(f); }
 inline float fma_rn(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline const uint8_t* in_global(const uint8_t* p) { return p; }
 inline float load_fresh(const float* p) { return *p; }
+inline void prefetch_line(const uint8_t* p) {
+  (void)*static_cast<const volatile uint8_t*>(p);  // must be there
+  ++simt::prefetched;
+}
 inline uint4 load_streaming(const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
 
 #else
@@ -140,6 +145,12 @@ __device__ __forceinline__ uint16_t float_to_half(float f) { return __half_as_us
 __device__ __forceinline__ float fma_rn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 // What another block of this launch has written.
 __device__ __forceinline__ float load_fresh(const float* p) { return __ldcg(p); }
+// A pointer that was read from memory, which is not seen to be one into global memory.
+__device__ __forceinline__ const uint8_t* in_global(const uint8_t* p) {
+  __builtin_assume(__isGlobal(p));
+  return p;
+}
+__device__ __forceinline__ void prefetch_line(const uint8_t* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 // 16 bytes that no one reads again before they have left the caches.
 __device__ __forceinline__ uint4 load_streaming(const uint8_t* p) {
   uint4 v;
@@ -153,6 +164,15 @@ __device__ __forceinline__ uint4 load_streaming(const uint8_t* p) {
 // Element i of an f32 scratch vector in shared memory: one word in 33 is left out, so that strides of powers of two
 // spread over the banks.
 __host__ __device__ __forceinline__ uint32_t padded(uint32_t i) { return i + (i >> 5); }
+
+// The part of block `block` of `blocks`.
+__device__ __forceinline__ void prefetch(const Prefetch& p, uint32_t block, uint32_t blocks) {
+  for (uint32_t r = 0; r < kPrefetchRanges; ++r) {
+    for (uint32_t i = block * blockDim.x + threadIdx.x; i < p.lines[r]; i += blocks * blockDim.x) {
+      prefetch_line(p.at[r] + size_t{i} * kLine);
+    }
+  }
+}
 
 __device__ __forceinline__ float warp_sum(float v) {
 #pragma unroll

@@ -36,6 +36,7 @@ class CudaDevice final : public Device {
     info_.major = static_cast<uint32_t>(properties.major);
     info_.minor = static_cast<uint32_t>(properties.minor);
     info_.multiprocessors = static_cast<uint32_t>(properties.multiProcessorCount);
+    info_.l2 = static_cast<uint32_t>(properties.l2CacheSize);
     info_.max_shared = static_cast<uint32_t>(properties.sharedMemPerBlockOptin);
     info_.total_memory = properties.totalGlobalMem;
     info_.integrated = properties.integrated != 0 && properties.managedMemory != 0;
@@ -102,6 +103,26 @@ class CudaDevice final : public Device {
     } else {
       cudaFree(memory);
     }
+  }
+
+  const char* register_host(const void* host, uint64_t bytes, const void** out) override {
+    *out = nullptr;
+    if (const char* e = use()) return e;
+    void* const memory = const_cast<void*>(host);  // only read: cudaHostRegisterReadOnly
+    if (const char* e = say(cudaHostRegister(memory, bytes, cudaHostRegisterMapped | cudaHostRegisterReadOnly), "registering the mapped file")) {
+      cudaGetLastError();
+      return e;
+    }
+    void* seen = nullptr;
+    if (const char* e = say(cudaHostGetDevicePointer(&seen, memory, 0), "mapping the registered file")) {
+      cudaHostUnregister(memory);
+      return e;
+    }
+    *out = seen;
+    return nullptr;
+  }
+  void unregister_host(const void* host) override {
+    if (use() == nullptr) cudaHostUnregister(const_cast<void*>(host));
   }
 
   const char* create_stream(int priority, Stream* out) override {

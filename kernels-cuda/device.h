@@ -16,6 +16,7 @@ struct DeviceInfo {
   uint32_t major = 0, minor = 0;  // compute capability
   uint32_t multiprocessors = 0;
   uint32_t max_shared = 0;  // bytes that a block may have
+  uint32_t l2 = 0;          // bytes of the L2 cache
   uint64_t total_memory = 0;
   bool integrated = false;  // shares its memory with the CPU
 };
@@ -40,6 +41,10 @@ class Device {
   virtual const char* finish_weights(void* weights) = 0;  // the host will not touch them again
   virtual void release(void* memory, Memory kind) = 0;
 
+  // Host memory that kernels are to read in place, where the device can: `out` receives its address there.
+  virtual const char* register_host(const void* host, uint64_t bytes, const void** out) = 0;
+  virtual void unregister_host(const void* host) = 0;
+
   // priority: 0 normal, larger numbers are served first, as far as the device tells them apart.
   virtual const char* create_stream(int priority, Stream* out) = 0;
   virtual void destroy_stream(Stream stream) = 0;
@@ -56,7 +61,7 @@ class Device {
 
 // The module's one function. interface: kInterface of the caller. Null with *error set: there is no usable GPU, and
 // why.
-inline constexpr uint32_t kInterface = 1;
+inline constexpr uint32_t kInterface = 2;
 using OpenDevice = Device*(uint32_t interface, int ordinal, const char** error);
 inline constexpr char kOpenDevice[] = "svqrt_cuda_open";
 

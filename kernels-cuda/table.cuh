@@ -10,6 +10,7 @@ InputFn input;
 OutputFn output;
 GateUpFn gate_up;
 QkvFn qkv;
+ShiftFn shift;
 AddFn add;
 SiluMulFn silu_mul;
 PackedProductFn packed_product;
@@ -18,7 +19,7 @@ AttendFn attend;
 LogitsFn logits;
 TopKFn top_k;
 
-inline constexpr Kernels kKernels = {embed,    input,          output,      gate_up, qkv,    add,
+inline constexpr Kernels kKernels = {embed,    input,          output,      gate_up, qkv,    shift,  add,
                                      silu_mul, packed_product, f16_product, attend,  logits, top_k};
 }  // namespace SVQ_CUDA_IMPL
 }  // namespace svq::cuda

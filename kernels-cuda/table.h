@@ -15,6 +15,7 @@ struct Kernels {
   OutputFn* output;
   GateUpFn* gate_up;
   QkvFn* qkv;
+  ShiftFn* shift;
   AddFn* add;
   SiluMulFn* silu_mul;
   PackedProductFn* packed_product;

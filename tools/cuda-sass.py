@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""What the compiler made of the CUDA kernels: registers, spills, shared memory, occupancy, inner loops, and a roofline.
+"""What the compiler made of the CUDA kernels: registers, spills, shared memory, occupancy, inner loops, a roofline, and what
+a decoded token should take.
 
     tools/cuda-sass.py FILE... [--arch 87] [--tools DIR] [--loops]
+    tools/cuda-sass.py --predict        the last of these alone, which needs no file
 
 FILE: libsvqrt-cuda.so, or object files and cubins of nvcc. Needs cuobjdump and nvdisasm (CUDA toolkit, or the PyPI wheel
 `triton`, whose folder backends/nvidia/bin goes to --tools). Nothing is run: all of it is read from machine code.
@@ -15,12 +17,19 @@ import subprocess
 import sys
 import tempfile
 
-# Streaming multiprocessors, GHz, GB/s. NVIDIA's data sheets: Orin Nano 8 GB (15 W; Super: 25 W), Orin NX 16 GB, AGX Orin
-# 64 GB, Thor T5000.
+# Streaming multiprocessors, GHz, GB/s, L2 in MB. NVIDIA's data sheets: Orin Nano 8 GB (15 W; Super: 25 W), Orin NX 16 GB,
+# AGX Orin 64 GB, Thor T5000; L2 of Orin from its technical brief, that of Thor taken as no larger.
 DEVICES = [
-    ("Orin Nano", 87, 8, 0.625, 68), ("Orin Nano Super", 87, 8, 1.02, 102), ("Orin NX", 87, 8, 0.918, 102),
-    ("AGX Orin", 87, 16, 1.3, 205), ("Thor", 110, 20, 1.575, 273),
+    ("Orin Nano", 87, 8, 0.625, 68, 2), ("Orin Nano Super", 87, 8, 1.02, 102, 2), ("Orin NX", 87, 8, 0.918, 102, 2),
+    ("AGX Orin", 87, 16, 1.3, 205, 4), ("Thor", 110, 20, 1.575, 273, 4),
 ]
+# Hidden, intermediate, query heads, key/value heads, head_dim, layers, vocabulary; the head at 4 bits.
+MODELS = {"Qwen3 1.7B": (2048, 6144, 16, 8, 128, 28, 151936), "Llama 3.2 3B": (3072, 8192, 24, 8, 128, 28, 128256),
+          "Qwen3 8B": (4096, 12288, 32, 8, 128, 36, 151936)}
+# Assumed, not measured: microseconds between two kernels of a graph; from a product's first load to full bandwidth, and
+# from its last to its end; cycles of a transform's step (a barrier and one trip through shared memory) and of its first
+# and last trip to memory.
+GAP, RAMP, STEP, TRIP = 1.0, 1.0, 90, 900
 # A multiprocessor: registers, warps, blocks, shared memory in KB (CUDA programming guide, technical specifications).
 LIMITS = {75: (65536, 32, 16, 64), 80: (65536, 64, 32, 164), 87: (65536, 48, 16, 164), 89: (65536, 48, 24, 100),
           90: (65536, 64, 32, 228), 110: (65536, 48, 24, 228), 120: (65536, 48, 24, 100)}
@@ -29,15 +38,16 @@ LIMITS = {75: (65536, 32, 16, 64), 80: (65536, 64, 32, 164), 87: (65536, 48, 16,
 VECTOR = (512, 384 + 4 * (4127 + 4127 // 32))
 LAUNCH = {
     "gemv_kernel": (256, 512),
-    **{f"gemm_kernel<{n}, {r}, {s}>": (128, 3 * s * (r * 1024 + n * 512))
-       for n, r, s in ((1, 1, 1), (2, 2, 1), (4, 2, 1), (8, 2, 1), (8, 2, 2), (16, 2, 1), (16, 2, 2))},
+    **{f"gemm_kernel<{n}, {r}, {s}, {t}>": (128, t * s * (r * 1024 + n * 512))
+       for n, r, s, t in ((1, 1, 1, 3), (2, 2, 1, 3), (4, 2, 1, 3), (8, 2, 1, 3), (8, 2, 2, 3), (8, 2, 4, 2), (16, 2, 1, 3),
+                          (16, 2, 2, 3), (16, 2, 4, 2))},
     "attend_kernel<2, 4>": (128, 16 * (72 + 32) * 4 + 256 + 64 * 72 * 2 + 16),
     "attend_kernel<4, 4>": (128, 16 * (136 + 32) * 4 + 256 + 64 * 136 * 2 + 16),
     "attend_kernel<8, 2>": (128, 8 * (264 + 32) * 4 + 256 + 64 * 264 * 2 + 16),
     "attend_kernel<32, 1>": (128, 4 * (1032 + 32) * 4 + 256 + 64 * 1032 * 2 + 16),
     "input_kernel": VECTOR, "output_kernel": VECTOR, "gate_up_kernel": VECTOR, "qkv_kernel": VECTOR,
     "embed_kernel": VECTOR, "first_level": (1024, 32784), "next_level": (1024, 32784), "f16_kernel": (256, 0),
-    "logits_kernel": (256, 0), "add_kernel": (256, 0), "silu_mul_kernel": (256, 0), "zero_kernel": (256, 0),
+    "shift_kernel": (256, 7264), "logits_kernel": (256, 0), "add_kernel": (256, 0), "silu_mul_kernel": (256, 0), "zero_kernel": (256, 0),
 }
 
 
@@ -124,6 +134,41 @@ def occupancy(arch, registers, threads, shared):
     return count * in_block / warps
 
 
+def transform_us(n, clock, sides):
+    """One vector of n values: radix-8 stages over it for each side, five steps around them (load, scale, sum, maximum, store)."""
+    threads = 128 if n <= 1024 else 256 if n <= 2048 else 512 if n <= 8192 else 1024
+    rounds = math.ceil(n / 8 / threads)
+    stages = math.ceil(math.log2(n) / 3)
+    return (2 * TRIP + sides * stages * STEP * rounds + 5 * STEP * rounds) / (clock * 1000)
+
+
+def predict(model, clock, bandwidth, l2, ahead):
+    """Share of the bandwidth that decode reaches: bytes read at full rate over the sum of all kernels' times. ahead: codes of
+    the next product are fetched while the kernels before it leave memory idle, up to half of L2 each."""
+    h, f, heads, kv, d, layers, vocab = model
+    byte_us = bandwidth * 1000  # bytes a microsecond
+    q = heads * d
+    # Bytes of a product, and microseconds of the kernels in front of it, during which memory is idle.
+    layer = [((q + 2 * kv * d) * h / 4, [transform_us(h, clock, 2)]),
+             (h * q / 4, [transform_us(q, clock, 1), 2 * TRIP / (clock * 1000) + 3, transform_us(q, clock, 1)]),
+             (2 * f * h / 4, [transform_us(h, clock, 2)]), (f * h / 4, [transform_us(f, clock, 2)])]
+    total = ideal = 0
+    for count, (size, before) in [(layers, s) for s in layer] + [(1, (vocab * h / 2, [transform_us(h, clock, 2)]))]:
+        idle = sum(before) + GAP * (len(before) + 1)
+        fetched = min(size, idle * byte_us, l2 * 2**20 / 2) if ahead else 0
+        total += count * (idle + RAMP + (size - fetched) / byte_us)
+        ideal += count * size / byte_us
+    return ideal / total
+
+
+def print_predictions():
+    print("\n| decode at 2 bits, share of bandwidth | " + " | ".join(MODELS) + " |\n|---|" + "---|" * len(MODELS))
+    for device, _, _, clock, bandwidth, l2 in DEVICES:
+        shares = [f"{predict(m, clock, bandwidth, l2, True):.0%} ({predict(m, clock, bandwidth, l2, False):.0%} without)"
+                  for m in MODELS.values()]
+        print(f"| {device} | " + " | ".join(shares) + " |")
+
+
 def mix_of(loop):
     groups = {}
     for op, _ in loop:
@@ -134,11 +179,16 @@ def mix_of(loop):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+")
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--predict", action="store_true")
     parser.add_argument("--arch", type=int, default=87)
     parser.add_argument("--tools", default="")
     parser.add_argument("--loops", action="store_true", help="instructions of every inner loop")
     options = parser.parse_args()
+    if options.predict:
+        return print_predictions()
+    if not options.files:
+        parser.error("name a file, or --predict")
     path = os.pathsep.join(filter(None, [options.tools, os.environ.get("PATH", "")]))
     cuobjdump, nvdisasm = (shutil.which(t, path=path) for t in ("cuobjdump", "nvdisasm"))
     if not cuobjdump or not nvdisasm:
@@ -186,13 +236,14 @@ def main():
         return
     # A multiprocessor issues 4 warp instructions a cycle; IDP and LOP3 run 64 lanes a cycle on pipes of their own.
     print("\n| device | weights/s by memory at 2 bits | by issue | by IDP | by LOP3 | memory-bound by |\n|---|---|---|---|---|---|")
-    for device, arch, sms, clock, bandwidth in DEVICES:
+    for device, arch, sms, clock, bandwidth, _ in DEVICES:
         if arch != options.arch:
             continue
         memory = bandwidth * 4
         rates = [sms * clock * 128 / per_weight["all"], sms * clock * 64 / per_weight["idp"],
                  sms * clock * 64 / per_weight["lop"]]
         print(f"| {device} | {memory} G | " + " | ".join(f"{r:.0f} G" for r in rates) + f" | {min(rates) / memory:.1f} |")
+    print_predictions()
 
 
 if __name__ == "__main__":

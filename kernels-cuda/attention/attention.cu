@@ -60,25 +60,26 @@ struct State {
   }
 };
 
-// Keys or values of positions [begin, begin + kBlock), as f16; zeros past `last` and past head_dim.
-__device__ __forceinline__ void stage(const Cache& c, const void* base, size_t run, uint32_t begin, uint32_t last,
+// Keys or values of positions [begin, begin + kBlock), as f16; zeros past `last` and past head_dim. base: those of the page
+// that holds them, run: of the head in it.
+__device__ __forceinline__ void stage(const Cache& c, const uint8_t* base, uint32_t run, uint32_t begin, uint32_t last,
                                       uint32_t stride, uint16_t* to) {
   const uint32_t d = c.head_dim, pieces = (d + 7) / 8;
   for (uint32_t i = threadIdx.x; i < kBlock * pieces; i += kWarps * kWarp) {
     const uint32_t j = i / pieces, column = i % pieces * 8, position = begin + j;
-    const size_t from = (run + position) * d + column;
+    const size_t from = size_t{run + position % kSegment} * d + column;
     uint4 out = {0, 0, 0, 0};
     if (position <= last) {
       if (c.bits == 16 && d % 8 == 0) {
-        out = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(base) + from);
+        out = *reinterpret_cast<const uint4*>(reinterpret_cast<const uint16_t*>(base) + from);
       } else {
         uint32_t words[4] = {};
 #pragma unroll
         for (uint32_t e = 0; e < 8; ++e) {
           if (column + e >= d) break;
           const uint16_t h = c.bits == 16
-                                 ? static_cast<const uint16_t*>(base)[from + e]
-                                 : float_to_half(static_cast<float>(static_cast<const int8_t*>(base)[from + e]));
+                                 ? reinterpret_cast<const uint16_t*>(base)[from + e]
+                                 : float_to_half(static_cast<float>(static_cast<int8_t>(base[from + e])));
           words[e / 2] |= static_cast<uint32_t>(h) << (e % 2 * 16);
         }
         out = {words[0], words[1], words[2], words[3]};
@@ -150,6 +151,9 @@ struct Range {
 template <int C, int ROWS>
 __global__ void __launch_bounds__(kWarps* kWarp, C > 8 ? 2 : 4) attend_kernel(const Attend a, bool split) {
   constexpr uint32_t kRows = kWarps * ROWS;
+  if (blockIdx.z == segments_of(a.cache.positions)) {
+    return prefetch(a.prefetch, blockIdx.y * gridDim.x + blockIdx.x, gridDim.x * gridDim.y);
+  }
   const uint32_t d = a.cache.head_dim, stride = row_stride(d), group = a.n_heads / a.n_kv_heads;
   const uint32_t warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, kv = blockIdx.y;
   const uint32_t first_row = blockIdx.x * kRows, all_rows = a.n * group;
@@ -176,7 +180,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, C > 8 ? 2 : 4) attend_kernel(co
     s.q[i] = column < d ? a.q[q_of(first_row + i / stride) + column] : 0.0f;
   }
   const bool holds = lane * C < d;  // this lane has columns
-  const size_t run = size_t{kv} * a.cache.positions;
+  const uint32_t run = kv * kSegment;
   State<C> total[ROWS], here[ROWS];
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) total[r].clear();
@@ -186,14 +190,16 @@ __global__ void __launch_bounds__(kWarps* kWarp, C > 8 ? 2 : 4) attend_kernel(co
     for (int r = 0; r < ROWS; ++r) here[r].clear();
     const uint32_t begin = segment * kSegment > from ? segment * kSegment : from;
     const uint32_t end = (segment + 1) * kSegment < to + 1 ? (segment + 1) * kSegment : to + 1;
+    const uint8_t* page = in_global(a.cache.pages[segment]);
     for (uint32_t block = begin / kBlock * kBlock; block < end; block += kBlock) {
       __syncthreads();
-      stage(a.cache, a.cache.k, run, block, to, stride, s.k);
-      stage(a.cache, a.cache.v, run, block, to, stride, s.v);
+      stage(a.cache, page + a.cache.k, run, block, to, stride, s.k);
+      stage(a.cache, page + a.cache.v, run, block, to, stride, s.v);
       if (a.cache.bits != 16 && threadIdx.x < kBlock) {
         const bool valid = block + threadIdx.x <= to;
-        s.k_scale[threadIdx.x] = valid ? a.cache.k_scale[run + block + threadIdx.x] : 0.0f;
-        s.v_scale[threadIdx.x] = valid ? a.cache.v_scale[run + block + threadIdx.x] : 0.0f;
+        const uint32_t at = run + block % kSegment + threadIdx.x;
+        s.k_scale[threadIdx.x] = valid ? reinterpret_cast<const float*>(page + a.cache.k_scale)[at] : 0.0f;
+        s.v_scale[threadIdx.x] = valid ? reinterpret_cast<const float*>(page + a.cache.v_scale)[at] : 0.0f;
       }
       __syncthreads();
       float score[ROWS];
@@ -297,7 +303,8 @@ template <int C, int ROWS>
 void launch_attend(Stream stream, const Attend& a) {
   const uint32_t rows = a.n * (a.n_heads / a.n_kv_heads), tiles = (rows + kWarps * ROWS - 1) / (kWarps * ROWS);
   const bool split = a.n <= kDecodeTokens;
-  launch(stream, "attend", attend_kernel<C, ROWS>, Dim(tiles, a.n_kv_heads, split ? segments_of(a.cache.positions) : 1),
+  const uint32_t segments = segments_of(a.cache.positions), more = a.prefetch.blocks != 0;
+  launch(stream, "attend", attend_kernel<C, ROWS>, Dim(tiles, a.n_kv_heads, split ? segments + more : 1),
          Dim(kWarps * kWarp), shared_bytes(kWarps * ROWS, a.cache.head_dim), a, split);
 }
 

@@ -22,6 +22,7 @@ struct Attend {
   float scale = 0;
   float* partial = nullptr;      // attend_scratch floats
   uint32_t* counters = nullptr;  // (kDecodeTokens · n_heads) zero before and after
+  Prefetch prefetch;             // with up to kDecodeTokens tokens
 };
 
 constexpr uint32_t segments_of(uint32_t positions) { return (positions + kSegment - 1) / kSegment; }

@@ -24,6 +24,7 @@ class EmulatedDevice final : public Device {
     info_.major = 8;
     info_.minor = 7;
     info_.multiprocessors = options.multiprocessors;
+    info_.l2 = options.l2;
     info_.max_shared = options.max_shared;
     info_.total_memory = options.memory;
     info_.integrated = options.integrated;
@@ -65,7 +66,23 @@ class EmulatedDevice final : public Device {
     std::free(memory);
   }
 
-  const char* create_stream(int, Stream* out) override {
+  const char* register_host(const void* host, uint64_t, const void** out) override {
+    const std::lock_guard guard(lock);
+    *out = options_.registers ? host : nullptr;
+    if (!options_.registers) return "registering the mapped file: operation not supported";
+    ++counts.registered;
+    return nullptr;
+  }
+  void unregister_host(const void*) override {
+    const std::lock_guard guard(lock);
+    --counts.registered;
+  }
+
+  const char* create_stream(int priority, Stream* out) override {
+    {
+      const std::lock_guard guard(lock);
+      counts.last_priority = priority;
+    }
     *out = simt::create_stream();
     return nullptr;
   }

@@ -266,13 +266,16 @@ void run(Dim grid, Dim block, size_t shared_bytes, const char* name, const std::
 #if defined(__SANITIZE_ADDRESS__)
   __asan_poison_memory_region(current_shared + shared_bytes, (shared_bytes + 127) / 128 * 128 + 128 - shared_bytes);
 #endif
-  for (unsigned z = 0; z < grid.z; ++z) {
-    for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) {
-        std::memset(current_shared, 0xff, shared_bytes);
-        run_block({x, y, z}, grid, block);
-      }
-    }
+  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
+  std::vector<uint32_t> order(m.options.seed == 0 ? 0 : blocks);
+  for (uint64_t i = 0; i < order.size(); ++i) {  // shuffled from the front
+    order[i] = static_cast<uint32_t>(i);
+    std::swap(order[i], order[next_random(&m.random) % (i + 1)]);
+  }
+  for (uint64_t i = 0; i < blocks; ++i) {
+    const auto at = static_cast<unsigned>(order.empty() ? i : order[i]);
+    std::memset(current_shared, 0xff, shared_bytes);
+    run_block({at % grid.x, at / grid.x % grid.y, at / grid.x / grid.y}, grid, block);
   }
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(current_shared, (shared_bytes + 127) / 128 * 128 + 128);

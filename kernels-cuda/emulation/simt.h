@@ -3,8 +3,8 @@
 //
 // What is checked by running here, beyond results:
 // - races: Options::seed ≠ 0 picks the next warp and the next lane at random whenever one blocks, so lanes of a warp
-// and
-//   warps of a block are out of step as far as their barriers allow; shared memory starts as NaN in every block.
+//   and warps of a block are out of step as far as their barriers allow, and takes the blocks in random order; shared
+//   memory starts as NaN in every block.
 // - barriers: a block that can get no further, lanes of a warp in different collectives, or a partial mask, abort.
 // - cp.async: a copy takes place at the wait that completes it, not before.
 // - bounds and alignment, under the address and undefined-behaviour sanitizers: shared memory and device buffers are
@@ -12,6 +12,7 @@
 // What it cannot show: memory ordering between blocks (blocks are sequential) and inside a warp without barriers,
 // timing, register and shared-memory limits.
 #pragma once
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -30,6 +31,7 @@ struct Options {
   uint64_t seed = 0;  // 0: threads in order
 };
 void set_options(const Options& options);
+inline std::atomic<uint64_t> prefetched{0};  // lines, since the program started
 
 // Runs `job` once for each thread of each block, or records it when the stream is being captured.
 struct Stream;

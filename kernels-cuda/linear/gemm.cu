@@ -1,5 +1,5 @@
 // Codes times many tokens by mma m16n8k32 (u8 × s8). Four warps; each takes R row blocks of 16 rows, all of them the
-// same NT · 8 tokens. SUB · 64 columns at a time, weights and activations, go through kStages buffers in shared memory.
+// same NT · 8 tokens. SUB · 64 columns at a time, weights and activations, go through STAGES buffers in shared memory.
 //
 // Which columns an mma sums over does not matter as long as both operands agree. Lane (g, t) therefore reads its 16
 // bytes of activations, columns 16 t … 16 t + 15 of the 64, in one load, and of the weights the words g % 4 of the
@@ -12,7 +12,7 @@ namespace svq::cuda {
 namespace SVQ_CUDA_IMPL {
 namespace {
 
-constexpr uint32_t kWarps = 4, kThreads = kWarps * kWarp, kStages = 3, kColumns = 64;
+constexpr uint32_t kWarps = 4, kThreads = kWarps * kWarp, kColumns = 64;
 
 // Tiles 8 … 15 of a 64-column run of a 2-bit plane lie in pairs the other way round: so that the words that a warp
 // reads at once are in different banks.
@@ -139,7 +139,7 @@ __device__ __forceinline__ void multiply(const uint8_t* run, const Lane& lane, i
   }
 }
 
-template <int NT, int R, int SUB, int BITS>
+template <int NT, int R, int SUB, int STAGES, int BITS>
 __device__ __forceinline__ void run_plane(const Job& job, uint8_t* shared, int (*acc)[NT][4]) {
   constexpr uint32_t kRun = Shape<NT, R, BITS>::kRun, kStage = SUB * kRun;
   Source<NT, R, BITS> source(job);
@@ -153,10 +153,10 @@ __device__ __forceinline__ void run_plane(const Job& job, uint8_t* shared, int (
   };
   __syncthreads();
 #pragma unroll
-  for (uint32_t s = 0; s + 1 < kStages; ++s) fetch_stage(shared + s * kStage);
-  uint8_t *now = shared, *next = shared + (kStages - 1) * kStage, *const end = shared + kStages * kStage;
+  for (uint32_t s = 0; s + 1 < STAGES; ++s) fetch_stage(shared + s * kStage);
+  uint8_t *now = shared, *next = shared + (STAGES - 1) * kStage, *const end = shared + STAGES * kStage;
   for (uint32_t i = 0; i < stages; ++i) {
-    copy_wait<kStages - 2>();
+    copy_wait<STAGES - 2>();
     __syncthreads();
     fetch_stage(next);
 #pragma unroll
@@ -168,7 +168,7 @@ __device__ __forceinline__ void run_plane(const Job& job, uint8_t* shared, int (
 }
 
 // SUB divides the number of 64-column chunks that a block walks over.
-template <int NT, int R, int SUB>
+template <int NT, int R, int SUB, int STAGES>
 __global__ void __launch_bounds__(kThreads) gemm_kernel(const PackedProduct p) {
   uint32_t unit = blockIdx.x;
   const uint32_t member = find_member(p, &unit, kWarps * R);
@@ -188,9 +188,9 @@ __global__ void __launch_bounds__(kThreads) gemm_kernel(const PackedProduct p) {
     job.row_bytes = columns * 2 * w.plane_bits[plane];
     job.tiles = w.plane[plane] + size_t{first_block} * job.row_bytes;
     if (w.plane_bits[plane] == 2) {
-      run_plane<NT, R, SUB, 2>(job, dynamic_shared<uint8_t>(), acc);
+      run_plane<NT, R, SUB, STAGES, 2>(job, dynamic_shared<uint8_t>(), acc);
     } else {
-      run_plane<NT, R, SUB, 1>(job, dynamic_shared<uint8_t>(), acc);
+      run_plane<NT, R, SUB, STAGES, 1>(job, dynamic_shared<uint8_t>(), acc);
     }
 #pragma unroll
     for (int r = 0; r < R; ++r) {
@@ -221,9 +221,17 @@ __global__ void __launch_bounds__(256) zero_kernel(const PackedProduct p) {
   if (row < rows) p.acc[member][size_t{blockIdx.y} * p.acc_stride[member] + row] = 0;
 }
 
+// Shorter runs where the columns do not divide, or shared memory does not suffice.
 template <int NT, int R, int SUB>
 void launch_gemm(Stream stream, const PackedProduct& p) {
-  if (SUB > 1 && (p.w[0].columns + 63) / 64 % SUB != 0) return launch_gemm<NT, R, 1>(stream, p);
+  // Long stages overlap with the next one's copies enough by themselves, and leave room for two blocks.
+  constexpr int kStages = SUB == 4 ? 2 : 3;
+  constexpr uint32_t kShared = kStages * SUB * Shape<NT, R, 2>::kRun;
+  if constexpr (SUB > 1) {
+    if ((p.w[0].columns + 63) / 64 % SUB != 0 || (SUB > 2 && kShared > p.max_shared)) {
+      return launch_gemm<NT, R, SUB / 2>(stream, p);
+    }
+  }
   const uint32_t units = count_blocks(p, kWarps * R), tiles = (p.n + NT * 8 - 1) / (NT * 8);
   const uint32_t chunks = (p.w[0].columns + 63) / 64;
   // Columns are shared between blocks where there are too few of them; integer sums do not mind.
@@ -234,8 +242,7 @@ void launch_gemm(Stream stream, const PackedProduct& p) {
     for (uint32_t i = 0; i < p.count; ++i) rows = p.w[i].rows > rows ? p.w[i].rows : rows;
     launch(stream, "zero", zero_kernel, Dim((rows + 15 + 255) / 256, p.n, p.count), Dim(256), 0, p);
   }
-  launch(stream, "gemm", gemm_kernel<NT, R, SUB>, Dim(units, tiles, splits), Dim(kThreads),
-         kStages * SUB * Shape<NT, R, 2>::kRun, p);
+  launch(stream, "gemm", gemm_kernel<NT, R, SUB, kStages>, Dim(units, tiles, splits), Dim(kThreads), kShared, p);
 }
 
 }  // namespace
@@ -248,9 +255,9 @@ void gemm(Stream stream, const PackedProduct& p) {
   } else if (p.n <= 32) {
     launch_gemm<4, 2, 1>(stream, p);
   } else if (p.n <= 64) {
-    launch_gemm<8, 2, 2>(stream, p);
+    launch_gemm<8, 2, 4>(stream, p);
   } else {
-    launch_gemm<16, 2, 2>(stream, p);
+    launch_gemm<16, 2, 4>(stream, p);
   }
 }
 

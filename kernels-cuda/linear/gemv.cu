@@ -37,6 +37,13 @@ __device__ __forceinline__ uint4 bits_of(const uint4& w, int shift) {
           (w.w >> shift) & 0x55555555u};
 }
 
+// Of a 1-bit plane: registers are short on sm_75 and sm_80.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 860
+constexpr int kBitsUnroll = 1;
+#else
+constexpr int kBitsUnroll = 2;
+#endif
+
 // This lane's tiles of one row block: first, first + 32, … below `end`, of a 2-bit plane.
 template <int T>
 __device__ __forceinline__ void walk2(const uint8_t* tiles, uint32_t first, uint32_t end, const int* z,
@@ -57,6 +64,7 @@ __device__ __forceinline__ void walk2(const uint8_t* tiles, uint32_t first, uint
 #pragma unroll
     for (uint32_t u = 0; u < kUnroll; ++u) multiply_tile<T>(w[u], zs[u], acc);
   }
+#pragma unroll 1
   for (; at < stop; at += step * 16, za += step) {
     int zs[T];
 #pragma unroll
@@ -72,6 +80,7 @@ __device__ __forceinline__ void walk1(const uint8_t* tiles, uint32_t first, uint
   const uint8_t* at = tiles + size_t{first} * 16;
   const uint8_t* const stop = tiles + size_t{end} * 16;
   const int* za = z + 2 * first;
+#pragma unroll kBitsUnroll
   for (; at < stop; at += kWarp * 16, za += 2 * kWarp) {
     const uint4 w = load_streaming(at);
     int low[T], high[T];

@@ -20,7 +20,7 @@ struct PackedProduct {
   int32_t* acc[kMaxGroup] = {};         // (n, acc_stride)
   uint32_t acc_stride[kMaxGroup] = {};  // at least the padded rows
   const int8_t* codes = nullptr;        // (n, columns padded to 64)
-  uint32_t multiprocessors = 8;
+  uint32_t multiprocessors = 8, max_shared = 64 << 10;
 };
 
 struct F16Product {

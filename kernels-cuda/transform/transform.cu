@@ -11,6 +11,7 @@ __device__ __forceinline__ float silu(float gate, float up) { return gate / (1.0
 
 __global__ void __launch_bounds__(kMaxThreads) input_kernel(const Input in, bool in_shared) {
   const uint32_t row = blockIdx.x, token = in.first + row, n = in.columns;
+  if (row >= in.n) return prefetch(in.prefetch, row - in.n, gridDim.x - in.n);
   float* sums = dynamic_shared<float>();
   float* a = block_vector(in_shared, in.scratch, row, n, 0);
   float* b = block_vector(in_shared, in.scratch, row, n, 1);
@@ -51,6 +52,7 @@ __global__ void __launch_bounds__(kMaxThreads) output_kernel(const Output out, b
 __global__ void __launch_bounds__(kMaxThreads)
     gate_up_kernel(const Output out, const Input in, uint32_t* counters, bool in_shared) {
   const uint32_t member = blockIdx.x, token = blockIdx.y, n = in.columns;
+  if (member >= 2) return prefetch(in.prefetch, (member - 2) * gridDim.y + token, (gridDim.x - 2) * gridDim.y);
   float* sums = dynamic_shared<float>();
   const uint32_t block = token * 2 + member;
   float* a = block_vector(in_shared, out.scratch, block, n, 0);
@@ -94,13 +96,14 @@ __device__ __forceinline__ void turn_head(float* x, uint32_t at, const float* no
   __syncwarp();
 }
 
-// One head into the cache: f16, or int8 with a scale.
-__device__ __forceinline__ void store_head(const float* x, uint32_t at, const Cache& c, void* values, float* scales,
+// One head into the cache, from byte `values` (and `scales`) of its page on: f16, or int8 with a scale.
+__device__ __forceinline__ void store_head(const float* x, uint32_t at, const Cache& c, uint64_t values, uint64_t scales,
                                            uint32_t head, uint32_t position) {
   const uint32_t lane = threadIdx.x % kWarp, d = c.head_dim;
-  const size_t index = size_t{head} * c.positions + position;
+  uint8_t* page = c.pages[position / kSegment];
+  const size_t index = size_t{head} * kSegment + position % kSegment;
   if (c.bits == 16) {
-    uint16_t* to = static_cast<uint16_t*>(values) + index * d;
+    uint16_t* to = reinterpret_cast<uint16_t*>(page + values) + index * d;
     for (uint32_t i = lane; i < d; i += kWarp) to[i] = float_to_half(x[padded(at + i)]);
     return;
   }
@@ -112,15 +115,16 @@ __device__ __forceinline__ void store_head(const float* x, uint32_t at, const Ca
   largest = warp_max(largest);
   const bool finite = is_finite(largest), usable = finite && largest >= kQuantizeFloor;
   const float inverse = usable ? 127.0f / largest : 0.0f;
-  int8_t* to = static_cast<int8_t*>(values) + index * d;
+  int8_t* to = reinterpret_cast<int8_t*>(page + values) + index * d;
   for (uint32_t i = lane; i < d; i += kWarp) {
     to[i] = static_cast<int8_t>(usable ? __float2int_rn(x[padded(at + i)] * inverse) : 0);
   }
-  if (lane == 0) scales[index] = finite ? (usable ? largest / 127.0f : 0.0f) : __int_as_float(0x7fc00000);
+  if (lane == 0) reinterpret_cast<float*>(page + scales)[index] = finite ? (usable ? largest / 127.0f : 0.0f) : __int_as_float(0x7fc00000);
 }
 
 __global__ void __launch_bounds__(kMaxThreads) qkv_kernel(const Qkv args, bool in_shared, uint32_t longest) {
-  const uint32_t member = blockIdx.x, token = blockIdx.y, block = token * gridDim.x + member;
+  const uint32_t member = blockIdx.x, token = blockIdx.y, block = token * 3 + member;
+  if (member >= 3) return prefetch(args.prefetch, (member - 3) * gridDim.y + token, (gridDim.x - 3) * gridDim.y);
   const uint32_t d = args.cache.head_dim, heads = member == 0 ? args.n_heads : args.n_kv_heads, n = heads * d;
   float* a = block_vector(in_shared, args.scratch, block, longest, 0);
   float* b = block_vector(in_shared, args.scratch, block, longest, 1);
@@ -149,6 +153,64 @@ __global__ void __launch_bounds__(kMaxThreads) qkv_kernel(const Qkv args, bool i
   }
 }
 
+// A block takes a head of a layer, a warp a position at a time. What is read lies behind what is written: all warps read
+// before any of them writes.
+constexpr uint32_t kShiftWarps = 8;
+__device__ __forceinline__ uint32_t shift_row(uint32_t d) { return padded(d + 31) + (d + 1) / 2; }
+__global__ void __launch_bounds__(kShiftWarps* kWarp) shift_kernel(const Shift s) {
+  Cache c = s.cache;
+  const uint32_t head = blockIdx.x, layer = blockIdx.y, warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const uint32_t d = c.head_dim;
+  c.k += layer * s.values, c.v += layer * s.values, c.k_scale += layer * s.scales, c.v_scale += layer * s.scales;
+  float* key = dynamic_shared<float>() + warp * shift_row(d);
+  auto* value = reinterpret_cast<uint16_t*>(key + padded(d + 31));  // as stored
+  for (uint32_t first = 0; first < s.count; first += kShiftWarps) {
+    const uint32_t i = first + warp;
+    const bool mine = i < s.count;
+    float scale = 0;
+    if (mine) {
+      const uint32_t position = s.from + i;
+      const uint8_t* page = c.pages[position / kSegment];
+      const size_t index = size_t{head} * kSegment + position % kSegment;
+      if (c.bits == 16) {
+        const uint16_t* k = reinterpret_cast<const uint16_t*>(page + c.k) + index * d;
+        const uint16_t* v = reinterpret_cast<const uint16_t*>(page + c.v) + index * d;
+        for (uint32_t j = lane; j < d; j += kWarp) {
+          key[padded(j)] = half_to_float(k[j]);
+          value[j] = v[j];
+        }
+      } else {
+        const int8_t* k = reinterpret_cast<const int8_t*>(page + c.k) + index * d;
+        const int8_t* v = reinterpret_cast<const int8_t*>(page + c.v) + index * d;
+        const float k_scale = reinterpret_cast<const float*>(page + c.k_scale)[index];
+        for (uint32_t j = lane; j < d; j += kWarp) {
+          key[padded(j)] = static_cast<float>(k[j]) * k_scale;
+          value[j] = static_cast<uint8_t>(v[j]);
+        }
+        scale = reinterpret_cast<const float*>(page + c.v_scale)[index];
+      }
+      __syncwarp();
+      turn_head(key, 0, nullptr, 0, s.cos, s.sin, d);
+    }
+    __syncthreads();
+    if (mine) {
+      const uint32_t position = s.to + i;
+      store_head(key, 0, c, c.k, c.k_scale, head, position);
+      uint8_t* page = c.pages[position / kSegment];
+      const size_t index = size_t{head} * kSegment + position % kSegment;
+      if (c.bits == 16) {
+        uint16_t* v = reinterpret_cast<uint16_t*>(page + c.v) + index * d;
+        for (uint32_t j = lane; j < d; j += kWarp) v[j] = value[j];
+      } else {
+        int8_t* v = reinterpret_cast<int8_t*>(page + c.v) + index * d;
+        for (uint32_t j = lane; j < d; j += kWarp) v[j] = static_cast<int8_t>(value[j]);
+        if (lane == 0) reinterpret_cast<float*>(page + c.v_scale)[index] = scale;
+      }
+    }
+    __syncthreads();
+  }
+}
+
 __global__ void __launch_bounds__(256) add_kernel(float* x, const float* y, uint64_t n) {
   const uint64_t i = uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i < n) x[i] += y[i];
@@ -170,7 +232,7 @@ uint32_t longest_product(const Product* p, uint32_t count) {
 void input(Stream stream, const Input& in) {
   const bool two = in.rotation.kind == 2 || in.y.rotation.kind == 2;
   const VectorLayout layout = vector_layout(in.columns, two ? 2 : 1, in.max_shared);
-  launch(stream, "input", input_kernel, Dim(in.n), Dim(vector_threads(in.columns)), layout.shared, in,
+  launch(stream, "input", input_kernel, Dim(in.n + in.prefetch.blocks), Dim(vector_threads(in.columns)), layout.shared, in,
          layout.in_shared);
 }
 
@@ -186,7 +248,7 @@ void output(Stream stream, const Output& out) {
 void gate_up(Stream stream, const Output& out, const Input& in, uint32_t* counters) {
   const bool two = in.rotation.kind == 2 || out.product[0].rotation.kind == 2 || out.product[1].rotation.kind == 2;
   const VectorLayout layout = vector_layout(in.columns, two ? 2 : 1, in.max_shared);
-  launch(stream, "gate_up", gate_up_kernel, Dim(2, out.n), Dim(vector_threads(in.columns)), layout.shared, out, in,
+  launch(stream, "gate_up", gate_up_kernel, Dim(2 + in.prefetch.blocks, out.n), Dim(vector_threads(in.columns)), layout.shared, out, in,
          counters, layout.in_shared);
 }
 
@@ -195,8 +257,14 @@ void qkv(Stream stream, const Qkv& args) {
   bool two = false;
   for (const Product& p : args.product) two = two || p.rotation.kind == 2;
   const VectorLayout layout = vector_layout(longest, two ? 2 : 1, args.max_shared);
-  launch(stream, "qkv", qkv_kernel, Dim(3, args.n), Dim(vector_threads(longest)), layout.shared, args, layout.in_shared,
-         longest);
+  launch(stream, "qkv", qkv_kernel, Dim(3 + args.prefetch.blocks, args.n), Dim(vector_threads(longest)), layout.shared,
+         args, layout.in_shared, longest);
+}
+
+void shift(Stream stream, const Shift& s) {
+  const uint32_t d = s.cache.head_dim, row = padded(d + 31) + (d + 1) / 2;
+  launch(stream, "shift", shift_kernel, Dim(s.n_kv_heads, s.n_layers), Dim(kShiftWarps * kWarp),
+         kShiftWarps * row * sizeof(float), s);
 }
 
 void add(Stream stream, float* x, const float* y, uint64_t n) {

@@ -10,6 +10,7 @@
 // qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm
 // (if
 //             weights are given) and the rotary turn of q and k; q goes to its buffer, k and v to the cache.
+// shift       positions [from, from + count) of every head move to [to, …), their keys turned by the angles of cos, sin.
 // add, silu_mul   x += y;  gate = silu(gate) ⊙ up.
 //
 // Contracts as on the CPU (kernels-neon: input_transform, output_transform, elementwise, attention's store). Hadamard
@@ -45,6 +46,7 @@ struct Input {
   Scale* scales = nullptr;    // (n)
   float* scratch = nullptr;
   uint32_t max_shared = 48 << 10;
+  Prefetch prefetch;
 };
 
 struct Output {
@@ -68,6 +70,15 @@ struct Qkv {
   const Step* step = nullptr;
   float* scratch = nullptr;
   uint32_t max_shared = 48 << 10;
+  Prefetch prefetch;
+};
+
+struct Shift {
+  uint32_t n_layers = 0, n_kv_heads = 0, from = 0, to = 0, count = 0;  // to < from
+  Cache cache;                                                        // of the first layer
+  uint64_t values = 0, scales = 0;                                    // bytes from one layer's to the next
+  const float* cos = nullptr;
+  const float* sin = nullptr;  // (head_dim / 2)
 };
 
 using InputFn = void(Stream stream, const Input& in);
@@ -75,6 +86,7 @@ using OutputFn = void(Stream stream, const Output& out);
 // counters: (n) zero before and after.
 using GateUpFn = void(Stream stream, const Output& out, const Input& in, uint32_t* counters);
 using QkvFn = void(Stream stream, const Qkv& args);
+using ShiftFn = void(Stream stream, const Shift& s);
 using AddFn = void(Stream stream, float* x, const float* y, uint64_t n);
 using SiluMulFn = void(Stream stream, float* gate, const float* up, uint64_t n);
 // Floats of scratch for `blocks` blocks with vectors of up to n; 0 where shared memory suffices.

@@ -68,6 +68,10 @@ svq_status svq_model_params_set(svq_model_params* params, svq_model_parameter pa
         require(value >= 0 && value < 1024, "SVQ_MODEL_GPU takes 0 to 1023");
         params->options.gpu = static_cast<uint32_t>(value);
         return;
+      case SVQ_MODEL_GPU_MAPPED:
+        require(value == 0 || value == 1, "SVQ_MODEL_GPU_MAPPED takes 0 or 1");
+        params->options.gpu_mapped = value == 1;
+        return;
     }
     fail(SVQ_ERROR_INVALID_ARGUMENT, "unknown model parameter ", raw(parameter));
   });

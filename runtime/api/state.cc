@@ -1,12 +1,12 @@
 // Sessions forked, saved and restored; their limits.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <string>
-#include <vector>
 
 #include "runtime/api/guard.h"
 
@@ -14,31 +14,74 @@ using namespace svq::rt;
 
 namespace {
 
-// Under a temporary name first: a reader sees the whole file or none.
-void write_whole(const std::string& path, const std::vector<uint8_t>& bytes) {
-  const std::string temporary = path + ".tmp" + std::to_string(getpid());
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) fail(SVQ_ERROR_IO, temporary, ": cannot be created: ", std::strerror(errno));
-  const auto give_up = [&](const char* what) {
-    const int error = errno;
-    close(fd);
-    unlink(temporary.c_str());
-    fail(SVQ_ERROR_IO, temporary, ": cannot be ", what, ": ", std::strerror(error));
-  };
-  for (size_t done = 0; done < bytes.size();) {
-    const ssize_t n = write(fd, bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) give_up("written");
-    done += static_cast<size_t>(n);
+// A file that is written under a temporary name first: a reader sees the whole file or none.
+class NewFile {
+ public:
+  explicit NewFile(std::string path) : path_(std::move(path)), temporary_(cat(path_, ".tmp", getpid())) {
+    fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd_ < 0) fail(SVQ_ERROR_IO, temporary_, ": cannot be created: ", std::strerror(errno));
   }
-  if (fsync(fd) != 0) give_up("synced");
-  close(fd);
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
-    unlink(temporary.c_str());
-    fail(SVQ_ERROR_IO, path, ": cannot be replaced: ", std::strerror(error));
+  ~NewFile() {
+    if (fd_ >= 0) close(fd_);
+    if (!done_) unlink(temporary_.c_str());
   }
-}
+  NewFile(const NewFile&) = delete;
+
+  void write(uint64_t at, const void* data, uint64_t bytes) {
+    for (uint64_t done = 0; done < bytes;) {
+      const ssize_t n = pwrite(fd_, static_cast<const uint8_t*>(data) + done, bytes - done, static_cast<off_t>(at + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) fail(SVQ_ERROR_IO, temporary_, ": cannot be written: ", std::strerror(errno));
+      done += static_cast<uint64_t>(n);
+    }
+  }
+  void finish() {
+    if (fsync(fd_) != 0) fail(SVQ_ERROR_IO, temporary_, ": cannot be synced: ", std::strerror(errno));
+    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+      fail(SVQ_ERROR_IO, path_, ": cannot be replaced: ", std::strerror(errno));
+    }
+    done_ = true;
+  }
+
+ private:
+  const std::string path_, temporary_;
+  int fd_ = -1;
+  bool done_ = false;
+};
+
+// A file that is read piece by piece.
+class OldFile {
+ public:
+  explicit OldFile(std::string path) : path_(std::move(path)) {
+    // O_NONBLOCK: opening a FIFO must not wait for its writer.
+    fd_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd_ < 0) fail(SVQ_ERROR_IO, path_, ": cannot be opened: ", std::strerror(errno));
+    struct stat info;
+    const bool regular = fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
+    if (!regular) {
+      close(fd_);
+      fail(SVQ_ERROR_IO, path_, ": is not a regular file");
+    }
+    bytes_ = static_cast<uint64_t>(info.st_size);
+  }
+  ~OldFile() { close(fd_); }
+  OldFile(const OldFile&) = delete;
+
+  uint64_t bytes() const { return bytes_; }
+  void read(uint64_t at, uint8_t* to, uint64_t bytes) const {
+    for (uint64_t done = 0; done < bytes;) {
+      const ssize_t n = pread(fd_, to + done, bytes - done, static_cast<off_t>(at + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) fail(SVQ_ERROR_IO, path_, ": cannot be read: ", n == 0 ? "it has shrunk" : std::strerror(errno));
+      done += static_cast<uint64_t>(n);
+    }
+  }
+
+ private:
+  const std::string path_;
+  int fd_;
+  uint64_t bytes_;
+};
 
 }  // namespace
 
@@ -73,20 +116,26 @@ svq_status svq_session_restore(svq_session* session, const void* data, size_t n)
 svq_status svq_session_save_file(const svq_session* session, const char* path) {
   return guard([&] {
     require(session != nullptr && path != nullptr, "session or path is NULL");
-    std::vector<uint8_t> bytes(session->session.state_bytes());
-    session->session.save_state(bytes.data());
-    write_whole(path, bytes);
+    NewFile file(path);
+    StateHeader header;
+    uint64_t at = sizeof header;
+    session->session.save_state(
+        [&](const uint8_t* data, uint64_t bytes) {
+          file.write(at, data, bytes);
+          at += bytes;
+        },
+        &header);
+    file.write(0, &header, sizeof header);
+    file.finish();
   });
 }
 
 svq_status svq_session_restore_file(svq_session* session, const char* path) {
   return guard([&] {
     require(session != nullptr && path != nullptr, "session or path is NULL");
-    const MemoryMap map = MemoryMap::file(path);
-    // A copy: what was checked must not change before it is used.
-    const std::unique_ptr<uint8_t[]> copy(new uint8_t[map.size()]);
-    if (map.size() != 0) std::memcpy(copy.get(), map.data(), map.size());
-    session->session.restore_state({copy.get(), map.size()}, path);
+    const OldFile file(path);
+    session->session.restore_state(
+        StateSource{file.bytes(), [&](uint64_t at, uint8_t* to, uint64_t bytes) { file.read(at, to, bytes); }}, path);
   });
 }
 

@@ -17,13 +17,8 @@ install(EXPORT svqrtSharedTargets NAMESPACE svqrt:: DESTINATION ${SVQ_PACKAGE_DI
 install(EXPORT svqrtStaticTargets NAMESPACE svqrt:: DESTINATION ${SVQ_PACKAGE_DIR} COMPONENT dev)
 install(FILES include/svqrt/svqrt.h include/svqrt/svqrt.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/svqrt COMPONENT dev)
 
-if(SVQ_BUILD_CUDA)
-  set(SVQ_PACKAGE_HAS_CUDA TRUE)
-else()
-  set(SVQ_PACKAGE_HAS_CUDA FALSE)
-endif()
 configure_package_config_file(cmake/svqrtConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/svqrtConfig.cmake
-  INSTALL_DESTINATION ${SVQ_PACKAGE_DIR} NO_SET_AND_CHECK_MACRO)
+  INSTALL_DESTINATION ${SVQ_PACKAGE_DIR} PATH_VARS CMAKE_INSTALL_LIBDIR NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/svqrtConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/svqrtConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/svqrtConfigVersion.cmake
   DESTINATION ${SVQ_PACKAGE_DIR} COMPONENT dev)

@@ -64,13 +64,12 @@ CudaBackend::Layout::Layout(const Weights& w, uint32_t max_shared, const CudaOpt
   partial = device.take<float>(cuda::attend_scratch(c.n_heads, c.head_dim, o.context));
   n_counters = std::max(o.max_tokens, cuda::kDecodeTokens * c.n_heads);
   counters = device.take<uint32_t>(n_counters);
-  cache_scales = uint64_t{c.n_kv_heads} * o.context;
-  cache_values = cache_scales * c.head_dim;
-  const uint64_t bytes = c.n_layers * cache_values * (o.kv_bits / 8);
-  k = device.take<uint8_t>(bytes);
-  v = device.take<uint8_t>(bytes);
-  k_scale = device.take<float>(o.kv_bits == 8 ? c.n_layers * cache_scales : 0);
-  v_scale = device.take<float>(o.kv_bits == 8 ? c.n_layers * cache_scales : 0);
+  const uint64_t heads = uint64_t{c.n_kv_heads} * cuda::kSegment;
+  layer_values = heads * c.head_dim * (o.kv_bits / 8);
+  layer_scales = o.kv_bits == 8 ? heads * sizeof(float) : 0;
+  page_bytes = 2 * c.n_layers * (layer_values + layer_scales);
+  n_pages = cuda::segments_of(o.context);
+  pages = device.take<uint8_t*>(n_pages);
 
   host_step = pinned.take<cuda::Step>(1);
   tokens = pinned.take<int32_t>(n);
@@ -83,19 +82,21 @@ CudaBackend::Size CudaBackend::size(const Weights& w, const DeviceModel* model, 
   DeviceArena device, pinned;
   const Layout layout(w, model == nullptr ? kLeastShared : model->device().info().max_shared, o, device, pinned);
   for (const uint32_t width : Forward::buffer_widths(w)) device.take<float>(uint64_t{o.max_tokens} * width);
-  return {device.used(), pinned.used()};
+  return {device.used() + layout.n_pages * layout.page_bytes, pinned.used(), device.used()};
 }
 
-CudaBackend::CudaBackend(const Weights& weights, std::shared_ptr<const DeviceModel> model, const CudaOptions& options)
+CudaBackend::CudaBackend(const Weights& weights, std::shared_ptr<const DeviceModel> model, const CudaOptions& options,
+                         CudaBackend* parent, uint32_t position)
     : w_(weights),
       model_(std::move(model)),
       device_(model_->device()),
       k_(device_.kernels()),
       options_(options),
       max_shared_(device_.info().max_shared),
-      multiprocessors_(device_.info().multiprocessors) {
+      multiprocessors_(device_.info().multiprocessors),
+      prefetch_bytes_(device_.info().l2 / 2) {
   const Size bytes = size(weights, model_.get(), options_);
-  memory_ = DeviceMemory(model_->shared_device(), bytes.device, cuda::Memory::kDevice);
+  memory_ = DeviceMemory(model_->shared_device(), bytes.one, cuda::Memory::kDevice);
   pinned_ = DeviceMemory(model_->shared_device(), bytes.pinned, cuda::Memory::kHost);
   arena_ = DeviceArena(memory_.data());
   DeviceArena pinned(pinned_.host());
@@ -103,6 +104,7 @@ CudaBackend::CudaBackend(const Weights& weights, std::shared_ptr<const DeviceMod
   check(device_.create_stream(options_.priority, &stream_));
   check(device_.fill_zero(at_->counters, at_->n_counters * sizeof(uint32_t), stream_));
   in_flight_ = true;
+  make_pages(parent, position);
 }
 
 CudaBackend::~CudaBackend() {
@@ -151,6 +153,7 @@ void CudaBackend::finish() {
 void CudaBackend::begin(uint32_t position, std::span<const int32_t> tokens) {
   finish();  // of a chunk that an error ended
   n_ = static_cast<uint32_t>(tokens.size());
+  own_pages(position, position + n_);
   sum_.set = silu_.set = false;
   for (Activations& b : buffers_) b.product = {};
   *at_->host_step = {position, n_};
@@ -231,22 +234,9 @@ void CudaBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb
   args.step = at_->step;
   args.scratch = at_->scratch;
   args.max_shared = max_shared_;
+  const Linear* const next[] = {&w_.blocks[layer].o};
+  args.prefetch = prefetch_of(next, 1, 0, prefetch_bytes_ / 2);
   k_.qkv(stream_, args);
-}
-
-cuda::Cache CudaBackend::cache(uint32_t layer) const {
-  cuda::Cache out;
-  out.bits = options_.kv_bits;
-  out.positions = options_.context;
-  out.head_dim = w_.config.head_dim;
-  const uint64_t bytes = at_->cache_values * (options_.kv_bits / 8);
-  out.k = at_->k + layer * bytes;
-  out.v = at_->v + layer * bytes;
-  if (options_.kv_bits == 8) {
-    out.k_scale = at_->k_scale + layer * at_->cache_scales;
-    out.v_scale = at_->v_scale + layer * at_->cache_scales;
-  }
-  return out;
 }
 
 void CudaBackend::attend(uint32_t layer, Buffer qb, Buffer out) {
@@ -264,7 +254,10 @@ void CudaBackend::attend(uint32_t layer, Buffer qb, Buffer out) {
   a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)));
   a.partial = at_->partial;
   a.counters = at_->counters;
+  const Linear* const next[] = {&w_.blocks[layer].o};
+  a.prefetch = prefetch_of(next, 1, prefetch_bytes_ / 2, prefetch_bytes_ / 2);
   k_.attend(stream_, a);
+  layer_ = layer;
 }
 
 void CudaBackend::silu_mul(Buffer gate, Buffer up) {

@@ -10,6 +10,7 @@
 
 #include "runtime/cuda/device_model.h"
 #include "runtime/model/backend.h"
+#include "runtime/model/kv_cache.h"
 
 namespace svq::rt {
 
@@ -42,11 +43,15 @@ class CudaBackend final : public Backend {
  public:
   struct Size {
     uint64_t device = 0, pinned = 0;
+    uint64_t one = 0;  // of device, in one piece; the rest are pages of the cache
   };
-  // Memory of a session. model null: as for a GPU with 48 KB of shared memory a block, which needs the most.
+  // Memory of a session that shares none of its cache. model null: as for a GPU with 48 KB of shared memory a block, which needs the most.
   static Size size(const Weights& weights, const DeviceModel* model, const CudaOptions& options);
 
-  CudaBackend(const Weights& weights, std::shared_ptr<const DeviceModel> model, const CudaOptions& options);
+  // parent: a session's of the same context and kv_bits, whose first `position` positions this one begins with; whole
+  // pages of its cache are shared until one of the two writes to them.
+  CudaBackend(const Weights& weights, std::shared_ptr<const DeviceModel> model, const CudaOptions& options,
+              CudaBackend* parent = nullptr, uint32_t position = 0);
   ~CudaBackend() override;
 
   Buffer make_buffer(uint32_t width) override;
@@ -63,6 +68,11 @@ class CudaBackend final : public Backend {
   std::span<const TopLogit> top() const override;
   bool queues() const override { return true; }
   void finish() override;
+
+  uint64_t cache_bytes(uint32_t n) const override { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
+  void read_cache(uint32_t n, const Sink& sink) override;
+  void write_cache(uint32_t n, const Source& source) override;
+  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) override;
 
  private:
   struct Layout;  // of the arenas
@@ -83,11 +93,19 @@ class CudaBackend final : public Backend {
   Activations& buffer(Buffer b) { return buffers_[static_cast<uint32_t>(b)]; }
   bool recording() const { return mode_ != Mode::kReplay; }
   void check(const char* error) const { check_device(device_, error); }
-  cuda::Cache cache(uint32_t layer) const;
   void finish_step();
   void wait();
 
+  // cuda_cache.cc
+  cuda::Cache cache(uint32_t layer) const;
+  void make_pages(CudaBackend* parent, uint32_t position);
+  void own_pages(uint32_t begin, uint32_t end);  // positions to be written: no page of theirs is shared any more
+  void publish_pages();
+  template <class Visit>
+  void each_run(uint32_t n, const Visit& visit);  // visit(device memory, bytes) of positions [0, n), as KvCache's
+
   // cuda_linear.cc
+  cuda::Prefetch prefetch_of(const Linear* const* members, size_t count, uint64_t from, uint64_t bytes) const;
   void materialise(Buffer b);
   void settle();  // nothing deferred or in integers is left
   cuda::Input input_of(Buffer x, const Norm& norm, uint32_t columns, uint32_t n, uint32_t first) const;
@@ -105,8 +123,11 @@ class CudaBackend final : public Backend {
   const cuda::Kernels& k_;
   const CudaOptions options_;
   const uint32_t max_shared_, multiprocessors_;
+  const uint64_t prefetch_bytes_;  // that one kernel may bring to the L2 cache for the next: half of it
   DeviceMemory memory_, pinned_;
   std::unique_ptr<Layout> at_;
+  std::vector<std::shared_ptr<DeviceMemory>> pages_;  // of the cache, kSegment positions each
+  std::vector<uint8_t*> page_table_;
   DeviceArena arena_;  // goes on where the layout ended: make_buffer
   std::vector<Activations> buffers_;
   cuda::Stream stream_ = nullptr;
@@ -118,6 +139,7 @@ class CudaBackend final : public Backend {
   bool in_flight_ = false;  // work was queued since the last wait
   bool warm_ = false;       // a step of one token ran: kernels are loaded, attributes set
   Deferred sum_, silu_;
+  uint32_t layer_ = 0;       // that was attended to last
   uint32_t logits_row_ = 0;  // of at_->logits: the last token's
 };
 

@@ -8,6 +8,8 @@
 namespace svq::rt {
 namespace {
 
+constexpr uint32_t kPrefetchBlocks = 4;
+
 bool same_input(const Linear& a, const Linear& b) {
   return a.is_packed() == b.is_packed() && a.input_transform == b.input_transform && a.affine == b.affine;
 }
@@ -41,6 +43,31 @@ void CudaBackend::settle() {
     k_.silu_mul(stream_, gate.data, up.data, uint64_t{n_} * gate.width);
     silu_.set = false;
   }
+}
+
+// Of the codes that a product of one token will read, the bytes [from, from + bytes): read while the kernels before it
+// compute, which leave memory idle.
+cuda::Prefetch CudaBackend::prefetch_of(const Linear* const* members, size_t count, uint64_t from, uint64_t bytes) const {
+  cuda::Prefetch out;
+  if (n_ > cuda::kGemvTokens) return out;
+  uint32_t range = 0;
+  uint64_t at = 0, end = from + bytes;  // in all planes, one behind the other
+  for (size_t i = 0; i < count; ++i) {
+    if (!members[i]->is_packed()) continue;
+    const kernels::Packed& w = members[i]->packed;
+    for (uint32_t plane = 0; plane < w.n_planes && range < cuda::kPrefetchRanges; ++plane) {
+      const uint64_t size = format::padded_rows(w.rows) * format::padded_columns(w.columns) * w.plane_bits[plane] / 8;
+      const uint64_t first = std::max(at, from), last = std::min(at + size, end);
+      if (first < last) {
+        const uint64_t skipped = (first - at) / cuda::kLine * cuda::kLine;
+        out.at[range] = model_->at(w.plane[plane]) + skipped;
+        out.lines[range++] = static_cast<uint32_t>((last - at - skipped + cuda::kLine - 1) / cuda::kLine);
+        out.blocks = kPrefetchBlocks;
+      }
+      at += size;
+    }
+  }
+  return out;
 }
 
 cuda::Input CudaBackend::input_of(Buffer x, const Norm& norm, uint32_t columns, uint32_t n, uint32_t first) const {
@@ -87,6 +114,7 @@ void CudaBackend::multiply(const Linear* const* members, int32_t* const* acc, si
   p.count = static_cast<uint32_t>(count);
   p.codes = at_->codes[slot];
   p.multiprocessors = multiprocessors_;
+  p.max_shared = max_shared_;
   for (size_t i = 0; i < count; ++i) {
     p.w[i] = model_->packed(members[i]->packed);
     p.acc[i] = acc[i];
@@ -174,6 +202,8 @@ void CudaBackend::project(Buffer xb, const Norm& norm, std::span<const Projectio
       acc_free += uint64_t{n_} * padded_rows(l);
     }
     set_transform(&in, leader, slot);
+    // o's codes are on their way since qkv and attention.
+    if (members[0] != &w_.blocks[layer_].o) in.prefetch = prefetch_of(members, count, 0, prefetch_bytes_);
     if (gate_up.count != 0) {
       k_.gate_up(stream_, gate_up, in, at_->counters);
       gate_up.count = 0;
@@ -220,8 +250,9 @@ void CudaBackend::run_head(const Linear& l, const Norm& norm, Buffer xb, uint32_
     f16(l.weight, l.rows, l.columns, x, l.bias, at_->logits, n, false);
   } else {
     set_transform(&in, l, 0);
-    k_.input(stream_, in);
     const Linear* members[] = {&l};
+    if (n_ == 1) in.prefetch = prefetch_of(members, 1, 0, prefetch_bytes_);
+    k_.input(stream_, in);
     int32_t* acc[] = {at_->acc};
     multiply(members, acc, 1, 0, n);
     const cuda::Product p = product_of(l, 0, at_->acc);

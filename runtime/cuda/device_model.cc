@@ -135,10 +135,20 @@ uint64_t DeviceModel::bytes(const ModelFile& file, const Weights& weights) {
   return file.data().size() + lay_out(weights).floats * sizeof(float);
 }
 
-DeviceModel::DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& file, const Weights& weights)
+DeviceModel::DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& file, const Weights& weights, bool mapped)
     : device_(std::move(device)), host_data_(file.data().data()) {
   const Constants c = lay_out(weights);
-  const uint64_t needed = bytes(file, weights);
+  uint64_t needed = bytes(file, weights);
+  if (mapped) {
+    const void* seen = nullptr;
+    if (const char* error = device_->register_host(host_data_, file.data().size(), &seen)) {
+      log(SVQ_LOG_WARNING, cat(file.name(), ": copied to ", device_->info().name, ", as it cannot be read in place: ", error));
+    } else {
+      registered_ = std::shared_ptr<const void>(host_data_, [d = device_](const void* p) { d->unregister_host(p); });
+      base_ = static_cast<const uint8_t*>(seen);
+      needed -= file.data().size();
+    }
+  }
   uint64_t free = 0;
   check_device(*device_, device_->free_memory(&free));
   if (device_->info().integrated) free = std::max(free, std::min(available_memory(), device_->info().total_memory));
@@ -146,8 +156,11 @@ DeviceModel::DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& 
     fail(SVQ_ERROR_OUT_OF_MEMORY, file.name(), ": the weights take ", needed, " bytes, but ", device_->info().name,
          " has ", free, " free, of which ", kReserve, " are left alone");
   }
-  data_ = DeviceMemory(device_, file.data().size(), cuda::Memory::kWeights);
-  read(file);
+  if (registered_ == nullptr) {
+    data_ = DeviceMemory(device_, file.data().size(), cuda::Memory::kWeights);
+    base_ = data_.data();
+    read(file);
+  }
 
   std::vector<float> values(c.floats, 0.0f);
   constants_ = DeviceMemory(device_, c.floats * sizeof(float), cuda::Memory::kDevice);

@@ -37,7 +37,8 @@ class DeviceMemory {
 class DeviceModel {
  public:
   // Throws Error: OUT_OF_MEMORY before anything is read, if the device has not enough; IO.
-  DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& file, const Weights& weights);
+  // mapped: the device reads the file's mapping in place, where it can; the file must then outlive the object.
+  DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& file, const Weights& weights, bool mapped = false);
 
   // Device memory that a model takes.
   static uint64_t bytes(const ModelFile& file, const Weights& weights);
@@ -50,7 +51,7 @@ class DeviceModel {
   const T* at(const T* host) const {
     return host == nullptr
                ? nullptr
-               : reinterpret_cast<const T*>(data_.data() + (reinterpret_cast<const uint8_t*>(host) - host_data_));
+               : reinterpret_cast<const T*>(base_ + (reinterpret_cast<const uint8_t*>(host) - host_data_));
   }
   cuda::Rotation rotation(const kernels::Rotation& r) const;
   cuda::Affine affine(int32_t index) const { return affine_[static_cast<size_t>(index)]; }
@@ -63,6 +64,8 @@ class DeviceModel {
 
   std::shared_ptr<cuda::Device> device_;
   const uint8_t* host_data_;
+  const uint8_t* base_ = nullptr;  // what host_data_ is on the device: data_, or the registered mapping
+  std::shared_ptr<const void> registered_;  // the mapping; null: there is a copy
   DeviceMemory data_, constants_;
   std::vector<cuda::Affine> affine_;
   std::map<const float*, cuda::Rotation> mixes_;  // by the host's matrix

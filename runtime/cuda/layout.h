@@ -23,11 +23,11 @@ struct CudaBackend::Layout {
   float* partial;      // of attention
   uint32_t* counters;  // zero
   uint32_t n_counters;
-  uint64_t cache_values, cache_scales;  // elements of a layer
-  uint8_t* k;                           // (n_layers, n_kv_heads, context, head_dim)
-  uint8_t* v;
-  float* k_scale;  // (n_layers, n_kv_heads, context)
-  float* v_scale;
+  uint8_t** pages;  // (n_pages)
+  // A page of the cache, kSegment positions: keys (n_layers, n_kv_heads, kSegment, head_dim), values, their scales.
+  uint64_t layer_values, layer_scales;  // bytes of a layer's keys or values, and of their scales
+  uint64_t page_bytes;
+  uint32_t n_pages;
 
   // pinned
   cuda::Step* host_step;

@@ -1,8 +1,10 @@
 #include "runtime/grammar/json_schema.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
+#include <numeric>
 #include <set>
 #include <vector>
 
@@ -16,21 +18,6 @@ using Kind = JsonValue::Kind;
 constexpr int kMaxDepth = 100;
 constexpr double kLargestInteger = 999'999'999'999'999'999;  // 18 digits: fits int64, as written
 constexpr double kLargestNumber = 999'999'999;               // of a range given on one side only
-
-// Keywords that say nothing about which values are valid.
-bool is_annotation(std::string_view key) {
-  static constexpr std::string_view kAll[] = {
-      "title",    "description",      "default",         "examples",    "example",    "$schema",  "$id",
-      "$comment", "$anchor",          "$defs",           "definitions", "deprecated", "readOnly", "writeOnly",
-      "format",   "contentMediaType", "contentEncoding", "strict"};
-  return std::find(std::begin(kAll), std::end(kAll), key) != std::end(kAll);
-}
-
-bool number_of(const JsonValue& v, double& out) {
-  if (!v.is(Kind::kNumber)) return false;
-  out = std::strtod(v.text.c_str(), nullptr);
-  return std::isfinite(out);
-}
 
 }  // namespace
 
@@ -58,6 +45,15 @@ SchemaRules::SchemaRules(const JsonValue& document, std::string name, std::strin
 
 void SchemaRules::refuse(const std::string& at, const std::string& what) const {
   fail(SVQ_ERROR_GRAMMAR, name_, ", ", at, ": ", what);
+}
+
+void SchemaRules::empty(const std::string& at, const std::string& what) const {
+  throw NoValue(SVQ_ERROR_GRAMMAR, cat(name_, ", ", at, ": ", what));
+}
+
+SchemaAlgebra SchemaRules::algebra(const std::string& at) const {
+  return {[this, at](const std::string& reference) -> const JsonValue& { return resolve(reference, at); },
+          [this, at](const std::string& what) { refuse(at, what); }};
 }
 
 std::string SchemaRules::add(const std::string& body) {
@@ -121,77 +117,167 @@ std::string SchemaRules::rule(const JsonValue& schema, const std::string& at) {
   return out;
 }
 
-std::string SchemaRules::one_of(const JsonValue& list, const std::string& at) {
-  if (!list.is(Kind::kArray) || list.items.empty()) refuse(at, "a list of schemas was expected");
-  std::string body;
-  for (size_t i = 0; i < list.items.size(); ++i) body += cat(i == 0 ? "" : " | ", rule(list.items[i], cat(at, "/", i)));
+bool SchemaRules::attempt(const JsonValue& schema, const std::string& at, std::string& out) {
+  const size_t length = text_.size();
+  const auto references = by_reference_;
+  const int depth = depth_;
+  try {
+    out = rule(schema, at);
+    return true;
+  } catch (const NoValue&) {  // as if it had not been read
+    text_.resize(length);
+    by_reference_ = references;
+    depth_ = depth;
+    return false;
+  }
+}
+
+std::string SchemaRules::choice(const std::vector<JsonValue>& schemas, const std::string& at) {
+  std::string body, one;
+  for (size_t i = 0; i < schemas.size(); ++i) {
+    if (attempt(schemas[i], cat(at, "/", i), one)) body += cat(body.empty() ? "" : " | ", one);
+  }
+  if (body.empty()) empty(at, "none of the schemas has a value");
   return add(body);
+}
+
+// Of the values those that the schema's other keywords admit.
+std::string SchemaRules::listed(const std::vector<JsonValue>& values, const JsonValue& schema, const std::string& at) {
+  std::string body;
+  for (const JsonValue& v : values) {
+    if (algebra(at).admits(schema, v)) body += cat(body.empty() ? "" : " | ", gbnf_quoted(v.dump()));
+  }
+  if (body.empty()) empty(at, "none of the values listed is valid");
+  return add(body);
+}
+
+// The schema less what `not` excludes.
+JsonValue SchemaRules::without(JsonValue schema, const JsonValue& unwanted, const std::string& at) const {
+  JsonValue u;
+  try {
+    u = algebra(at).expand(unwanted);
+  } catch (const NoValue&) {
+    return schema;
+  }
+  const auto is_only = [&](std::string_view key) { return u.members.size() == 1 && u.members[0].first == key; };
+  if (is_only("anyOf")) {
+    for (const JsonValue& s : u.members[0].second.items) schema = without(std::move(schema), s, at);
+    return schema;
+  }
+  if (is_only("type")) {
+    const auto names = [](const JsonValue& t) { return t.is(Kind::kString) ? std::vector<JsonValue>{t} : t.items; };
+    std::vector<JsonValue> left;
+    const JsonValue* type = schema.find("type");
+    for (const JsonValue& t : type != nullptr ? names(*type) : [] {
+           std::vector<JsonValue> all;
+           for (const char* t : {"object", "array", "string", "number", "boolean", "null"}) all.push_back(json_string(t));
+           return all;
+         }()) {
+      bool keep = true;
+      for (const JsonValue& n : names(u.members[0].second)) {
+        if (t.text == "number" && n.text == "integer") refuse(at, "\"not\" of integers among numbers is not supported");
+        keep = keep && t.text != n.text && !(t.text == "integer" && n.text == "number");
+      }
+      if (keep) left.push_back(t);
+    }
+    if (left.empty()) empty(at, "\"not\" excludes every type");
+    std::erase_if(schema.members, [](const auto& m) { return m.first == "type"; });
+    schema.members.emplace_back("type", json_list(std::move(left)));
+    return schema;
+  }
+  if (is_only("required") && u.members[0].second.items.size() == 1) {
+    const std::string& name = u.members[0].second.items[0].text;
+    for (auto& [key, v] : schema.members) {
+      if (key == "properties") {
+        for (auto& [property, s] : v.members) {
+          if (property == name) s = {.kind = Kind::kBool, .truth = false, .text = {}, .items = {}, .members = {}};
+        }
+        return schema;
+      }
+    }
+  }
+  refuse(at, "\"not\" is supported for types, for a required property, and beside \"enum\" or \"const\"");
+}
+
+// A schema of several parts: what they have in common, and then one of its alternatives.
+std::string SchemaRules::combined(const JsonValue& schema, const std::string& at) {
+  const SchemaAlgebra all = algebra(at);
+  JsonValue s;
+  try {
+    s = all.expand(schema);
+  } catch (const NoValue& e) {
+    empty(at, e.what());
+  }
+  const auto rest_of = [&](std::string_view key) {
+    JsonValue rest = s;
+    std::erase_if(rest.members, [&](const auto& m) { return m.first == key; });
+    return rest;
+  };
+  for (const char* key : {"enum", "const"}) {
+    const JsonValue* v = s.find(key);
+    if (v == nullptr) continue;
+    if (std::string_view(key) == "enum" && (!v->is(Kind::kArray) || v->items.empty())) {
+      refuse(at, "enum is no list of values");
+    }
+    return listed(std::string_view(key) == "enum" ? v->items : std::vector<JsonValue>{*v}, rest_of(key), at);
+  }
+  for (const char* key : {"oneOf", "anyOf"}) {
+    const JsonValue* list = s.find(key);
+    if (list == nullptr) continue;
+    if (!list->is(Kind::kArray) || list->items.empty()) refuse(at, cat(key, " is no list of schemas"));
+    const JsonValue rest = rest_of(key);
+    std::vector<JsonValue> branches;
+    for (const JsonValue& b : list->items) {
+      branches.push_back(rest.members.empty() ? b : json_object({{"allOf", json_list({rest, b})}}));
+    }
+    for (size_t i = 0; key == std::string_view("oneOf") && i < branches.size(); ++i) {
+      for (size_t j = 0; j < i; ++j) {
+        if (!all.disjoint(branches[i], branches[j])) {
+          refuse(at, cat("\"oneOf\": the schemas ", j, " and ", i,
+                         " do not exclude each other, as by their types or a required property; \"anyOf\" may do"));
+        }
+      }
+    }
+    return choice(branches, cat(at, "/", key));
+  }
+  if (const JsonValue* unwanted = s.find("not")) return rule(without(rest_of("not"), *unwanted, at), at);
+  return plain(s, at);
 }
 
 std::string SchemaRules::value(const JsonValue& schema, const std::string& at) {
   if (schema.is(Kind::kBool)) {
-    if (!schema.truth) refuse(at, "the schema \"false\" has no values");
+    if (!schema.truth) empty(at, "the schema \"false\" has no values");
     return any();
   }
   if (!schema.is(Kind::kObject)) refuse(at, "a schema was expected: an object, true or false");
+  size_t restricting = 0;
+  bool combines = false;
+  for (const auto& [key, v] : schema.members) {
+    restricting += !SchemaAlgebra::is_annotation(key);
+    for (const char* k : {"$ref", "allOf", "anyOf", "oneOf", "not", "enum", "const"}) combines = combines || key == k;
+  }
+  const JsonValue* ref = schema.find("$ref");
+  if (ref == nullptr || restricting != 1) return combines ? combined(schema, at) : plain(schema, at);
+  if (!ref->is(Kind::kString)) refuse(at, "$ref is no string");
+  if (const auto known = by_reference_.find(ref->text); known != by_reference_.end()) return known->second;
+  const std::string name = cat(prefix_, "r", count_++);
+  by_reference_[ref->text] = name;  // before it is read: it may refer to itself
+  const std::string target = rule(resolve(ref->text, at), ref->text);
+  text_ += cat(name, " ::= ", target, "\n");
+  return name;
+}
 
+// Without keywords that combine schemas or list values.
+std::string SchemaRules::plain(const JsonValue& schema, const std::string& at) {
   std::vector<std::string> keys;  // that restrict
   for (const auto& [key, v] : schema.members) {
-    if (!is_annotation(key)) keys.push_back(key);
+    if (!SchemaAlgebra::is_annotation(key)) keys.push_back(key);
   }
-  const auto only = [&](std::string_view key) {  // a keyword that is not combined with others here, but for a type
-    for (const std::string& k : keys) {
-      if (k != key && k != "type") refuse(at, cat("\"", k, "\" beside \"", key, "\" is not supported"));
-    }
-  };
-  if (const JsonValue* ref = schema.find("$ref")) {
-    only("$ref");
-    if (!ref->is(Kind::kString)) refuse(at, "$ref is no string");
-    if (const auto known = by_reference_.find(ref->text); known != by_reference_.end()) return known->second;
-    const std::string name = cat(prefix_, "r", count_++);
-    by_reference_[ref->text] = name;  // before it is read: it may refer to itself
-    const std::string target = rule(resolve(ref->text, at), ref->text);
-    text_ += cat(name, " ::= ", target, "\n");
-    return name;
-  }
-  if (const JsonValue* constant = schema.find("const")) {
-    only("const");
-    return add(gbnf_quoted(constant->dump()));
-  }
-  if (const JsonValue* list = schema.find("enum")) {
-    only("enum");
-    if (!list->is(Kind::kArray) || list->items.empty()) refuse(at, "enum is no list of values");
-    std::string body;
-    for (const JsonValue& v : list->items) body += cat(body.empty() ? "" : " | ", gbnf_quoted(v.dump()));
-    return add(body);
-  }
-  if (const JsonValue* list = schema.find("anyOf")) {
-    only("anyOf");
-    return one_of(*list, cat(at, "/anyOf"));
-  }
-  if (const JsonValue* list = schema.find("allOf")) {
-    only("allOf");
-    if (!list->is(Kind::kArray) || list->items.size() != 1) refuse(at, "\"allOf\" of several schemas is not supported");
-    return rule(list->items[0], cat(at, "/allOf/0"));
-  }
-  if (const JsonValue* list = schema.find("oneOf")) {
-    only("oneOf");
-    if (!list->is(Kind::kArray)) refuse(at, "oneOf is no list of schemas");
-    std::set<std::string> types;  // alternatives of different types exclude each other
-    for (const JsonValue& s : list->items) {
-      const JsonValue* type = s.find("type");
-      if (type == nullptr || !type->is(Kind::kString) ||
-          !types.insert(type->text == "integer" ? "number" : type->text).second) {
-        refuse(at, "\"oneOf\" is supported only for schemas of different types; \"anyOf\" may do");
-      }
-    }
-    return one_of(*list, cat(at, "/oneOf"));
-  }
-
   static constexpr std::string_view kObject[] = {"properties", "required", "additionalProperties"};
   static constexpr std::string_view kArray[] = {"items", "prefixItems", "minItems", "maxItems", "uniqueItems"};
-  static constexpr std::string_view kString[] = {"minLength", "maxLength"};
-  static constexpr std::string_view kNumber[] = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"};
+  static constexpr std::string_view kString[] = {"minLength", "maxLength", "pattern"};
+  static constexpr std::string_view kNumber[] = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+                                                 "multipleOf"};
   const auto among = [](const auto& list, std::string_view key) {
     return std::find(std::begin(list), std::end(list), key) != std::end(list);
   };
@@ -258,11 +344,16 @@ std::string SchemaRules::object(const JsonValue& schema, const std::string& at) 
   std::string first, rest;
   for (size_t i = properties->members.size(); i-- > 0;) {
     const auto& [name, s] = properties->members[i];
-    const std::string pair =
-        add(cat(gbnf_quoted(JsonValue{.kind = Kind::kString, .text = name, .items = {}, .members = {}}.dump()),
-                " space \":\" space ", rule(s, cat(at, "/properties/", name)), " space"));
     const bool needed = required.count(name) != 0;
-    const bool last = i + 1 == properties->members.size();
+    const std::string place = cat(at, "/properties/", name);
+    std::string of;
+    if (needed) {
+      of = rule(s, place);
+    } else if (!attempt(s, place, of)) {
+      continue;  // is never there
+    }
+    const std::string pair = add(cat(gbnf_quoted(json_string(name).dump()), " space \":\" space ", of, " space"));
+    const bool last = first.empty() && rest.empty();
     const auto or_not = [&](const std::string& written, const std::string& skipped) {
       return needed ? written : last ? cat("(", written, ")?") : cat(written, " | ", skipped);
     };
@@ -282,10 +373,8 @@ std::string SchemaRules::array(const JsonValue& schema, const std::string& at) {
       refuse(at, cat(key, " is not a whole number from 0 to 10000"));
     return static_cast<uint64_t>(n);
   };
-  if (const JsonValue* unique = schema.find("uniqueItems");
-      unique != nullptr && !(unique->is(Kind::kBool) && !unique->truth)) {
-    refuse(at, "\"uniqueItems\" is not supported");
-  }
+  const JsonValue* unique = schema.find("uniqueItems");
+  if (unique != nullptr && !unique->is(Kind::kBool)) refuse(at, "uniqueItems is neither true nor false");
   uint64_t least = count("minItems", 0), most = count("maxItems", UINT64_MAX);
   space();
   std::vector<std::string> heads;
@@ -294,13 +383,18 @@ std::string SchemaRules::array(const JsonValue& schema, const std::string& at) {
       heads.push_back(rule(prefix->items[i], cat(at, "/prefixItems/", i)));
   }
   const JsonValue* items = schema.find("items");
-  std::string tail;
-  if (items != nullptr && items->is(Kind::kBool) && !items->truth) {
-    most = std::min<uint64_t>(most, heads.size());
-  } else {
-    tail = items == nullptr ? any() : rule(*items, cat(at, "/items"));
+  if (unique != nullptr && unique->truth && most > 1) {
+    if (!heads.empty()) refuse(at, "\"uniqueItems\" beside \"prefixItems\" is not supported");
+    return distinct(items == nullptr ? json_object({}) : *items, least, most, at);
   }
-  if (least > most) refuse(at, "no array is long enough and short enough");
+  std::string tail;
+  if (items == nullptr) {
+    tail = any();
+  } else if (!attempt(*items, cat(at, "/items"), tail)) {
+    most = std::min<uint64_t>(most, heads.size());
+    tail.clear();
+  }
+  if (least > most) empty(at, "no array is long enough and short enough");
   if (heads.empty()) {
     if (most == 0) return add("\"[\" space \"]\"");
     const std::string more = most == UINT64_MAX ? cat("{", least == 0 ? 0 : least - 1, ",}")
@@ -323,14 +417,69 @@ std::string SchemaRules::array(const JsonValue& schema, const std::string& at) {
   return add(cat("\"[\" space ", rest, " \"]\""));
 }
 
+// An array of different values, of a short list: a rule for each set of those that are used already.
+std::string SchemaRules::distinct(const JsonValue& items, uint64_t least, uint64_t most, const std::string& at) {
+  constexpr size_t kMost = 8;
+  const SchemaAlgebra all = algebra(at);
+  JsonValue s;
+  try {
+    s = all.expand(items);
+  } catch (const NoValue&) {
+    s = json_object({{"enum", json_list({})}});
+  }
+  std::vector<JsonValue> listed;
+  if (const JsonValue* list = s.find("enum")) {
+    listed = list->items;
+  } else if (const JsonValue* one = s.find("const")) {
+    listed = {*one};
+  } else if (const JsonValue* type = s.find("type"); type != nullptr && type->text == "boolean") {
+    for (const bool b : {false, true}) listed.push_back({.kind = Kind::kBool, .truth = b, .text = {}, .items = {}, .members = {}});
+  }
+  std::vector<JsonValue> values;
+  for (const JsonValue& v : listed) {
+    if (all.admits(s, v) && std::none_of(values.begin(), values.end(), [&](const JsonValue& o) { return all.equal(o, v); }))
+      values.push_back(v);
+  }
+  if ((listed.empty() && s.find("enum") == nullptr) || values.size() > kMost) {
+    refuse(at, "\"uniqueItems\" is supported for items of an enum of at most 8 values");
+  }
+  most = std::min<uint64_t>(most, values.size());
+  if (least > most) empty(at, "there are not enough different values for the array");
+  std::vector<std::string> rest(size_t{1} << values.size());  // by the set of those used
+  for (size_t used = rest.size(); used-- > 0;) {
+    const auto count = static_cast<uint64_t>(std::popcount(used));
+    if (count > most) continue;
+    std::string body;
+    for (size_t i = 0; i < values.size() && count < most; ++i) {
+      if ((used >> i & 1) != 0) continue;
+      body += cat(body.empty() ? "" : " | ", gbnf_quoted(values[i].dump()), " space ", rest[used | size_t{1} << i]);
+    }
+    if (body.empty()) {
+      rest[used] = "";
+    } else {
+      body = cat(count == 0 ? "" : "\",\" space ", "(", body, ")");
+      rest[used] = add(count >= least ? cat("(", body, ")?") : body);
+    }
+  }
+  return add(cat("\"[\" space ", rest[0], " \"]\""));
+}
+
 std::string SchemaRules::string(const JsonValue& schema, const std::string& at) {
   any();
-  const JsonValue *low = schema.find("minLength"), *high = schema.find("maxLength");
-  if (low == nullptr && high == nullptr) return "string";
+  const JsonValue *low = schema.find("minLength"), *high = schema.find("maxLength"), *pattern = schema.find("pattern");
+  if (low == nullptr && high == nullptr && pattern == nullptr) return "string";
   double a = 0, b = 0;
   if ((low != nullptr && !number_of(*low, a)) || (high != nullptr && !number_of(*high, b)) || a < 0 || b < 0 ||
-      a > 10000 || b > 10000 || a != std::floor(a) || b != std::floor(b) || (high != nullptr && a > b)) {
-    refuse(at, "minLength and maxLength take whole numbers from 0 to 10000, the first not above the second");
+      a > 10000 || b > 10000 || a != std::floor(a) || b != std::floor(b)) {
+    refuse(at, "minLength and maxLength take whole numbers from 0 to 10000");
+  }
+  if (high != nullptr && a > b) empty(at, "no text is long enough and short enough");
+  if (pattern != nullptr) {
+    if (!pattern->is(Kind::kString)) refuse(at, "pattern is no string");
+    return add(cat("\"\\\"\" ",
+                   pattern_expression(pattern->text, static_cast<uint64_t>(a), high == nullptr ? kAnyLength : static_cast<uint64_t>(b),
+                                      [&](const std::string& what) { refuse(at, what); }),
+                   " \"\\\"\""));
   }
   return add(cat("\"\\\"\" char{", static_cast<uint32_t>(a), ",",
                  high == nullptr ? std::string() : std::to_string(static_cast<uint32_t>(b)), "} \"\\\"\""));
@@ -351,9 +500,24 @@ std::string SchemaRules::number(const JsonValue& schema, bool integer, const std
     if (is_low && (n > low || (n == low && exclusive))) low = n, open_low = exclusive;
     if (is_high && (n < high || (n == high && exclusive))) high = n, open_high = exclusive;
   }
-  if (!bounded) return integer ? "integer" : "number";
+  // multipleOf as a whole number of units, 10^-decimals each.
+  uint64_t step = 0;
+  uint32_t decimals = 0;
+  if (const JsonValue* of = schema.find("multipleOf")) {
+    double m;
+    if (!number_of(*of, m) || m <= 0) refuse(at, "multipleOf is no number above 0");
+    double scaled = m;
+    while (decimals < 6 && std::fabs(scaled - std::round(scaled)) > 1e-9 * scaled) scaled = m * std::pow(10, ++decimals);
+    if (std::fabs(scaled - std::round(scaled)) > 1e-9 * scaled || std::round(scaled) < 1 || std::round(scaled) > 1000000)
+      refuse(at, "multipleOf beyond 1000000, or with more than 6 decimals, is not supported");
+    step = static_cast<uint64_t>(std::round(scaled));
+    const auto whole = static_cast<uint64_t>(std::pow(10, decimals));
+    if (integer) step /= std::gcd(step, whole), decimals = 0;
+  }
+  if (!bounded && step == 0) return integer ? "integer" : "number";
   // Whole numbers, or millionths: inside the bounds, nearest to them.
-  const double unit = integer ? 1 : 1e6, limit = integer ? kLargestInteger : kLargestNumber;
+  const double unit = step != 0 ? std::pow(10, decimals) : integer ? 1 : 1e6;
+  const double limit = integer ? kLargestInteger : kLargestNumber;
   if ((std::isfinite(low) && std::fabs(low) > limit) || (std::isfinite(high) && std::fabs(high) > limit)) {
     refuse(at, cat("bounds of ", integer ? "an integer" : "a number", " beyond ±", integer ? "10^18" : "10^9",
                    " are not supported"));
@@ -362,7 +526,15 @@ std::string SchemaRules::number(const JsonValue& schema, bool integer, const std
          to = std::isfinite(high) ? std::floor(high * unit) : limit * unit;
   if (open_low && from <= low * unit) from += 1;
   if (open_high && to >= high * unit) to -= 1;
-  if (from > to) refuse(at, "no number lies between the bounds");
+  if (from > to) empty(at, "no number lies between the bounds");
+  if (step != 0) {
+    const double most = std::min(limit * unit, 1e15 - 1);  // where no bound says otherwise
+    if (!std::isfinite(low)) from = -most;
+    if (!std::isfinite(high)) to = most;
+    const std::string body = from > to ? std::string() : multiples(step, decimals, from, to);
+    if (body.empty()) empty(at, "no multiple lies between the bounds");
+    return add(body);
+  }
   const auto between = [&](double a, double b) {
     const auto x = static_cast<uint64_t>(a), y = static_cast<uint64_t>(b);
     return integer ? digits_between(x, y) : decimals_between(x, y);

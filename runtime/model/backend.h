@@ -5,11 +5,13 @@
 // Every operation acts on the current chunk: n tokens at consecutive positions, n ≤ max_tokens. What it computes for a
 // token must not depend on the chunk around it. Operations may be queued: only head() must have finished on return.
 //
-// What a session does with its cache as a whole (save, restore, fork, shift) is the CPU's alone so far: CpuBackend.
+// A fork is each backend's own affair (CpuBackend::cache, CudaBackend's constructor).
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 
+#include "runtime/model/pace.h"
 #include "runtime/model/weights.h"
 #include "runtime/sampling/top_logit.h"
 
@@ -33,6 +35,9 @@ struct Projection {
 class Backend {
  public:
   virtual ~Backend() = default;
+
+  // From here on the operations end early, with nothing of use, once pace.given_up(). Null: they never do.
+  void set_pace(Pace* pace) { pace_ = pace; }
 
   virtual Buffer make_buffer(uint32_t width) = 0;  // when the session is created, never later
 
@@ -61,10 +66,24 @@ class Backend {
   // or if one of the logits is not a number.
   virtual std::span<const TopLogit> top() const { return {}; }
 
+  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes, piece by piece in host
+  // memory, keys before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h). The same on every
+  // backend.
+  using Sink = std::function<void(const uint8_t* data, uint64_t bytes)>;
+  using Source = std::function<void(uint8_t* to, uint64_t bytes)>;  // fills `to`
+  virtual uint64_t cache_bytes(uint32_t n) const = 0;
+  virtual void read_cache(uint32_t n, const Sink& sink) = 0;
+  virtual void write_cache(uint32_t n, const Source& source) = 0;
+  // Forgets positions [keep, keep + drop) of n; those behind them move up, their keys turned back by as many positions.
+  virtual void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) = 0;
+
   // A backend that queues a whole chunk: between two operations no time of its work passes. finish() then ends the
   // chunk.
   virtual bool queues() const { return false; }
   virtual void finish() {}
+
+ protected:
+  Pace* pace_ = nullptr;
 };
 
 }  // namespace svq::rt

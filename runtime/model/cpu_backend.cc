@@ -119,8 +119,9 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
   Activations &q = buffer(qb), &out = buffer(ob);
   const uint64_t units = uint64_t{n_} * c.n_heads;
   // Token by token inside a head: a thread's consecutive units read the same keys and values.
-  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t) {
+  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t thread) {
     for (uint64_t u = begin; u < end; ++u) {
+      if (stopped(thread, uint64_t{position_ + n_} * d * 4)) return;
       const auto h = static_cast<uint32_t>(u / n_), t = static_cast<uint32_t>(u % n_);
       const uint32_t last = position_ + t;
       const uint32_t first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0;

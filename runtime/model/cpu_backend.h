@@ -37,13 +37,10 @@ class CpuBackend final : public Backend {
   void add(Buffer x, Buffer y) override;
   void head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) override;
 
-  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes in host memory, keys
-  // before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h).
-  uint64_t cache_bytes(uint32_t n) const { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
-  void read_cache(uint32_t n, uint8_t* out) const;
-  void write_cache(uint32_t n, const uint8_t* in);
-  // Forgets positions [keep, keep + drop) of n; those behind them move up, their keys turned back by as many positions.
-  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n);
+  uint64_t cache_bytes(uint32_t n) const override { return n * KvCache::bytes_per_token(w_.config, options_.kv_bits); }
+  void read_cache(uint32_t n, const Sink& sink) override { cache_.for_each_run(n, sink); }
+  void write_cache(uint32_t n, const Source& source) override { cache_.for_each_run(n, source); }
+  void shift_cache(uint32_t keep, uint32_t drop, uint32_t n) override;
 
   const KvCache& cache() const { return cache_; }
 
@@ -54,11 +51,12 @@ class CpuBackend final : public Backend {
     float* data;
     uint32_t width;
   };
-  struct Scratch {  // of one thread
+  struct alignas(64) Scratch {  // of one thread
     int32_t* acc;   // (kAccValues)
     float* rotate;  // (max_columns, max_rotation: the larger)
     float* row;     // (max_columns, kTileRows: the larger)
     uint8_t* gemm;  // what the gemm kernel asks for
+    uint64_t unpolled = 0;  // work since its last poll
   };
   struct Target {  // one linear of a group and where its outputs go
     const Linear* linear;
@@ -77,7 +75,8 @@ class CpuBackend final : public Backend {
   void prepare_token(const Inputs& in, uint32_t token, const Linear& l, bool norm, bool rotate, uint32_t thread);
   void side_inputs(const Inputs& in, uint32_t token, std::span<const Target> targets);
   void multiply(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
-  void multiply_f16(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end);
+  void multiply_f16(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
+  static uint32_t tile_blocks(uint32_t columns);
   void multiply_packed(uint32_t n, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
   void finish_token(const Target& target, uint32_t index, uint32_t token, uint32_t thread);
 
@@ -90,8 +89,17 @@ class CpuBackend final : public Backend {
       return;
     }
     pool_->split(n, [&](uint64_t begin, uint64_t end, uint32_t thread) {
-      for (uint64_t t = begin; t < end; ++t) job(static_cast<uint32_t>(t), thread);
+      for (uint64_t t = begin; t < end && !stopped(thread, kPollWork / 4); ++t) job(static_cast<uint32_t>(t), thread);
     });
+  }
+  // To be asked before `work` (bytes touched, times tokens) is done in part `thread`: true: it is not to be done.
+  bool stopped(uint32_t thread, uint64_t work) {
+    if (pace_ == nullptr) return false;
+    Scratch& s = scratch_[thread];
+    s.unpolled += work;
+    if (s.unpolled < kPollWork) return pace_->given_up();
+    s.unpolled = 0;
+    return pace_->poll();
   }
   // job(begin, end, thread) over [0, n); on the caller alone when `work`, in bytes touched, would not pay for waking
   // others.
@@ -104,6 +112,7 @@ class CpuBackend final : public Backend {
     }
   }
   static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs
+  static constexpr uint64_t kPollWork = 256 << 10;   // tens of µs; a look takes some 30 ns
   static constexpr uint32_t kTileRows = 256;         // rows of a chunk multiplied before they are scaled, in cache
   static constexpr uint32_t kAccValues = 4096;       // at least; (tokens of a chunk) · kTileRows
 

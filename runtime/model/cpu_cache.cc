@@ -1,25 +1,10 @@
-// The CPU backend's cache as a whole: saved, restored, shifted.
+// The CPU backend's cache as a whole: shifted.
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "runtime/model/cpu_backend.h"
 
 namespace svq::rt {
-
-void CpuBackend::read_cache(uint32_t n, uint8_t* out) const {
-  cache_.for_each_run(n, [&](const uint8_t* data, uint64_t bytes) {
-    std::memcpy(out, data, bytes);
-    out += bytes;
-  });
-}
-
-void CpuBackend::write_cache(uint32_t n, const uint8_t* in) {
-  cache_.for_each_run(n, [&](uint8_t* data, uint64_t bytes) {
-    std::memcpy(data, in, bytes);
-    in += bytes;
-  });
-}
 
 // A key carries the rotation of its position, R(p); turning it by R(-drop) makes it the key of p - drop. The rotation's
 // attention factor is in the key already.

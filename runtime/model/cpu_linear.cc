@@ -71,6 +71,7 @@ void CpuBackend::run_group(const Inputs& in, std::span<const Target> targets) {
       for (const Target& m : members) values += m.linear->rows;
       split(uint64_t{in.n} * n_same, values * in.n * sizeof(float), [&](uint64_t begin, uint64_t end, uint32_t thread) {
         for (uint64_t u = begin; u < end; ++u) {
+          if (stopped(thread, kPollWork / 4)) return;
           const auto index = static_cast<uint32_t>(u % n_same);
           finish_token(members[index], index, static_cast<uint32_t>(u / n_same), thread);
         }
@@ -112,18 +113,29 @@ void CpuBackend::multiply(const Inputs& in, const Target& target, uint32_t block
   if (target.linear->is_packed()) {
     multiply_packed(in.n, target, block_begin, block_end, thread);
   } else {
-    multiply_f16(in, target, block_begin, block_end);
+    multiply_f16(in, target, block_begin, block_end, thread);
   }
 }
 
-void CpuBackend::multiply_f16(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end) {
+void CpuBackend::multiply_f16(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end,
+                              uint32_t thread) {
   const Linear& l = *target.linear;
-  const uint32_t begin = block_begin * format::kRowTile, end = std::min(block_end * format::kRowTile, l.rows);
   const float* x = in.norm.apply ? normed_ : in.x;
-  k_.matmul_f16(l.weight, l.columns, begin, end, x, in.norm.apply ? k_pad_ : in.stride, in.n, target.out,
-                target.stride);
-  if (l.bias == nullptr) return;
-  for (uint32_t t = 0; t < in.n; ++t) k_.add(target.out + t * target.stride + begin, l.bias + begin, end - begin);
+  const uint32_t tile = tile_blocks(l.columns);
+  for (uint32_t block = block_begin; block < block_end; block += tile) {
+    const uint32_t begin = block * format::kRowTile;
+    const uint32_t end = std::min(std::min(block + tile, block_end) * format::kRowTile, l.rows);
+    if (stopped(thread, uint64_t{end - begin} * l.columns * 2 * in.n)) return;
+    k_.matmul_f16(l.weight, l.columns, begin, end, x, in.norm.apply ? k_pad_ : in.stride, in.n, target.out,
+                  target.stride);
+    if (l.bias == nullptr) continue;
+    for (uint32_t t = 0; t < in.n; ++t) k_.add(target.out + t * target.stride + begin, l.bias + begin, end - begin);
+  }
+}
+
+// 16-row blocks of a linear that are multiplied between two polls: about a million weights.
+uint32_t CpuBackend::tile_blocks(uint32_t columns) {
+  return std::clamp((1u << 20) / (columns * format::kRowTile), 1u, kAccValues / format::kRowTile);
 }
 
 void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t block_begin, uint32_t block_end,
@@ -131,14 +143,14 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
   const Linear& l = *target.linear;
   Scratch& s = scratch_[thread];
   const bool token_by_token = n < kGemmTokens || options_.float_activations;
-  const uint32_t tile_rows = token_by_token ? kAccValues : kTileRows;
-  const uint32_t tile_blocks = tile_rows / format::kRowTile;
+  const uint32_t tile_rows = kTileRows, tile = token_by_token ? tile_blocks(l.columns) : kTileRows / format::kRowTile;
   // Scales and bias act on rows alone unless a rotation comes first.
   const bool scale_here = l.output_rotation.kind == 0;
 
-  for (uint32_t block = block_begin; block < block_end; block += tile_blocks) {
-    const uint32_t tile_end = std::min(block + tile_blocks, block_end);
+  for (uint32_t block = block_begin; block < block_end; block += tile) {
+    const uint32_t tile_end = std::min(block + tile, block_end);
     const uint32_t row = block * format::kRowTile, rows = std::min(tile_end * format::kRowTile, l.rows) - row;
+    if (stopped(thread, uint64_t{rows} * l.columns * l.bits / 8 * n)) return;
     if (!token_by_token) k_.gemm(l.packed, codes_, k_pad_, n, block, tile_end, s.acc, tile_rows, s.gemm);
     for (uint32_t t = 0; t < n; ++t) {
       const kernels::Quantized& q = quantized_[t];

@@ -18,6 +18,7 @@ bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t f
                   Pace& pace) {
   const bool queues = b_.queues();  // then the chunk is one step
   pace.begin_step();
+  b_.set_pace(&pace);
   b_.begin(position, tokens);
   b_.embed(w_.embedding, x_);
 
@@ -46,8 +47,8 @@ bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t f
   const bool head = logits != nullptr || keep;
   if (head) b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
   if (queues) b_.finish();
-  if (head || queues) (void)pace.step();  // all is done: a stop is for the next chunk
-  return true;
+  if (head || queues) (void)pace.step();
+  return !pace.given_up();  // else all is done: a stop is for the next chunk
 }
 
 }  // namespace svq::rt

@@ -17,7 +17,7 @@ class Forward {
 
   // Evaluates a chunk whose first token is at `position`. logits null: none are computed; else (n - first_logits,
   // vocab) for the chunk's tokens from first_logits on. keep: the last token's are computed, and stay with the backend.
-  // False: `pace` ended it between two layers; nothing of the chunk counts as evaluated.
+  // False: `pace` ended it; nothing of the chunk counts as evaluated.
   bool run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, bool keep,
            Pace& pace);
 

@@ -49,19 +49,20 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     file.prefault();
   }
   if (options.verify) verify_checksums(file);
-  auto model = std::make_shared<const Model>(std::move(file), std::move(gpu), options.memory_budget);
+  auto model = std::make_shared<const Model>(std::move(file), std::move(gpu), options.memory_budget,
+                                             options.gpu_mapped);
   log(SVQ_LOG_INFO, cat(path, ": ", model->file().bytes(), " bytes, ", model->sizes().n_parameters,
                         " weights, kernels: ", kernels::isa_name(model->kernels().isa)));
   return model;
 }
 
-Model::Model(ModelFile file, std::shared_ptr<cuda::Device> gpu, uint64_t memory_budget)
+Model::Model(ModelFile file, std::shared_ptr<cuda::Device> gpu, uint64_t memory_budget, bool gpu_mapped)
     : file_(std::move(file)),
       kernels_(select_kernels()),
       weights_(file_),
       sizes_(measure(file_.model())),
       memory_budget_(memory_budget) {
-  if (gpu != nullptr) on_gpu_ = std::make_shared<const DeviceModel>(std::move(gpu), file_, weights_);
+  if (gpu != nullptr) on_gpu_ = std::make_shared<const DeviceModel>(std::move(gpu), file_, weights_, gpu_mapped);
   const fb::Tokenizer* tables = file_.model().tokenizer();
   if (tables == nullptr) return;
   try {

@@ -26,12 +26,14 @@ struct ModelOptions {
   bool lock = false;           // the file's pages stay in memory; not with a GPU
   DeviceKind device = DeviceKind::kCpu;  // kAuto: a GPU if one can be used, else the CPU
   uint32_t gpu = 0;                      // which
+  bool gpu_mapped = false;               // the GPU reads the file's mapping in place, where it can
 };
 
 class Model {
  public:
   static std::shared_ptr<const Model> load(const std::string& path, const ModelOptions& options);
-  explicit Model(ModelFile file, std::shared_ptr<cuda::Device> gpu = nullptr, uint64_t memory_budget = 0);
+  explicit Model(ModelFile file, std::shared_ptr<cuda::Device> gpu = nullptr, uint64_t memory_budget = 0,
+                 bool gpu_mapped = false);
 
   // A session's share of the memory budget, given back when it goes.
   class Reservation {

@@ -27,20 +27,43 @@ void Pace::begin_call() {
   const uint64_t now = clock_.now();
   deadline_ = limits.deadline_us == 0 ? 0 : now + limits.deadline_us;
   longest_us_ = 0;
-  step_start_ = now;
+  step_start_ = last_look_ = now;
+}
+
+void Pace::begin_step() {
+  given_up_.store(false, std::memory_order_relaxed);
+  caller_ = pthread_self();
+  step_start_ = last_look_ = clock_.now();
+}
+
+void Pace::looked(uint64_t now) {
+  const uint64_t took = now - last_look_;
+  last_look_ = now;
+  longest_us_ = std::max(longest_us_, took);
+  chunk_longest_us_ = std::max(chunk_longest_us_, took);
+}
+
+bool Pace::poll() {
+  if (given_up()) return true;
+  const bool caller = pthread_equal(caller_, pthread_self()) != 0;
+  if (caller || deadline_ != 0) {
+    const uint64_t now = clock_.now();
+    if (caller) looked(now);
+    if (deadline_ != 0 && now >= deadline_) given_up_.store(true, std::memory_order_relaxed);
+  }
+  if (cancelled()) given_up_.store(true, std::memory_order_relaxed);
+  return given_up();
 }
 
 bool Pace::step() {
   uint64_t now = clock_.now();
-  const uint64_t took = now - step_start_;
-  longest_us_ = std::max(longest_us_, took);
-  chunk_longest_us_ = std::max(chunk_longest_us_, took);
+  looked(now);
   if (limits.duty_percent < 100) {
-    keep_duty(now, took);
+    keep_duty(now, now - step_start_);
     now = clock_.now();
   }
-  step_start_ = now;
-  return !cancelled() && (deadline_ == 0 || now < deadline_);
+  step_start_ = last_look_ = now;
+  return !given_up() && !cancelled() && (deadline_ == 0 || now < deadline_);
 }
 
 // A window begins with the first step after a pause, or after the last window. Once its share of work is done the rest
@@ -66,7 +89,7 @@ uint32_t Pace::next_chunk(uint32_t limit) const {
   return limits.bound_us == 0 ? limit : std::clamp(allowed_, 1u, limit);
 }
 
-// A step's length grows no faster than its tokens (what it reads once, it reads for all of them). Chunks grow fourfold
+// The time between two looks grows no faster than the tokens (what is read once, is read for all of them). Chunks grow fourfold
 // at most, and by that rule only as far as three quarters of the bound, the rest being slack for attention over more
 // positions and for a busy machine; from there on by one token, as long as nine tenths hold.
 void Pace::chunk_done(uint32_t tokens) {

@@ -1,7 +1,10 @@
 // Keeps a session's work in time. The forward pass is a row of steps (one per layer, and the head); after each of them
 // step() looks at the clock, at the cancel flag and at the limits, sleeps if the duty limit asks for it, and says
-// whether to go on. From the steps' measured length it chooses how many tokens the next chunk may hold.
+// whether to go on. Inside a step every thread calls poll() between pieces of its work, and leaves the rest when told.
+// From the longest time between two looks it chooses how many tokens the next chunk may hold.
 #pragma once
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
 
@@ -29,9 +32,12 @@ class Pace {
   Limits limits;
 
   void begin_call();                                 // the deadline and the longest step count from here
-  void begin_step() { step_start_ = clock_.now(); }  // what passed since the last step was not the model's work
+  void begin_step();  // of a chunk; what passed since the last step was not the model's work
   // Ends a step and begins the next. False: cancelled, or past the deadline.
   bool step();
+  // Inside a step, from any thread that works on it. True: the chunk is given up, and what is left of it not done.
+  bool poll();
+  bool given_up() const { return given_up_.load(std::memory_order_relaxed); }
   bool past_deadline() const { return deadline_ != 0 && clock_.now() >= deadline_; }
   // Whether work of `us` microseconds would end before the deadline.
   bool has_time_for(uint64_t us) const { return deadline_ == 0 || clock_.now() + us <= deadline_; }
@@ -56,11 +62,16 @@ class Pace {
   const uint64_t spin_us_;  // that the workers go on spinning when a step ends in a pause (thread_pool.cc)
   const PaceClock& clock_;
   uint64_t deadline_ = 0, step_start_ = 0;
-  uint64_t longest_us_ = 0;        // of the call
-  uint64_t chunk_longest_us_ = 0;  // of the current chunk
+  void looked(uint64_t now);
+
+  pthread_t caller_ = pthread_self();
+  uint64_t last_look_ = 0;         // of the calling thread
+  uint64_t longest_us_ = 0;        // between two looks of the call
+  uint64_t chunk_longest_us_ = 0;  // … of the current chunk
   uint32_t allowed_ = 1;           // tokens that keep a step within the bound, as far as is known
   uint64_t window_start_ = 0, window_busy_ = 0;
   std::atomic<bool> cancelled_{false};
+  std::atomic<bool> given_up_{false};  // the current chunk
 };
 
 }  // namespace svq::rt

@@ -34,17 +34,17 @@ CudaOptions cuda_options(const SessionOptions& o) {
 SessionOptions resolve(SessionOptions o, const Model& model) {
   const bool gpu = model.on_gpu() != nullptr;
   if (gpu && o.activations != 8) fail(SVQ_ERROR_UNSUPPORTED, "float activations are there for the CPU alone");
-  if (gpu && o.shift) fail(SVQ_ERROR_UNSUPPORTED, "SVQ_SESSION_SHIFT is there for the CPU alone so far");
   if (gpu && o.nice != 0) {
     fail(SVQ_ERROR_UNSUPPORTED, "SVQ_SESSION_PRIORITY is for the CPU's threads: on a GPU use SVQ_SESSION_GPU_PRIORITY");
   }
   return resolve(o, model.weights().config, gpu);
 }
 
-// Null: the model is not on a GPU.
-std::unique_ptr<Backend> gpu_backend(const Model& model, const SessionOptions& o) {
+// Null: the model is not on a GPU. parent: the backend of the session that is forked after `position` tokens, or null.
+std::unique_ptr<Backend> gpu_backend(const Model& model, const SessionOptions& o, Backend* parent, uint32_t position) {
   if (model.on_gpu() == nullptr) return nullptr;
-  return std::make_unique<CudaBackend>(model.weights(), model.on_gpu(), cuda_options(o));
+  return std::make_unique<CudaBackend>(model.weights(), model.on_gpu(), cuda_options(o),
+                                       static_cast<CudaBackend*>(parent), position);
 }
 
 ThreadOptions thread_options(const SessionOptions& o) {
@@ -105,7 +105,6 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     : Session(model, resolve(options, *model), measure(*model, resolve(options, *model)), nullptr) {}
 
 SessionOptions Session::forked(const Session& parent, SessionOptions options) {
-  parent.require_cpu("fork");
   options.context = parent.options_.context;
   options.kv_bits = parent.options_.kv_bits;
   return resolve(options, *parent.model_);
@@ -114,11 +113,12 @@ SessionOptions Session::forked(const Session& parent, SessionOptions options) {
 Session::Session(Session& parent, SessionOptions options)
     : Session(parent.model_, forked(parent, options), measure(*parent.model_, forked(parent, options)), &parent) {
   std::copy_n(parent.parts_->history, parent.position_, parts_->history);
-  if (parent.has_logits_) std::copy_n(parent.parts_->logits, model_->weights().config.vocab, parts_->logits);
+  if (parent.has_logits_) std::copy_n(parent.logits(), model_->weights().config.vocab, parts_->logits);
   parts_->sampler.settings = parent.parts_->sampler.settings;
   parts_->sampler.seed(parent.parts_->sampler.state());
   position_ = parent.position_;
   has_logits_ = logits_here_ = parent.has_logits_;
+  if (parts_->cpu == std::nullopt) return;
   if (frozen_ != nullptr) {
     shared_to_ = position_;
   } else {  // a system without shared pages
@@ -140,7 +140,8 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& resol
                                         : MemoryMap::anonymous(bytes.cache)),
       pace_(options_.threads) {
   parts_.emplace(model_->weights(), model_->kernels(), options_, &pool_, arena_, cache_arena_,
-                 gpu_backend(*model_, options_));
+                 gpu_backend(*model_, options_, parent == nullptr ? nullptr : parent->parts_->gpu.get(),
+                                 parent == nullptr ? 0 : parent->position_));
   if (options_.lock) {
     arena_.memory().lock("the session");
     if (bytes.cache != 0) cache_arena_.memory().lock("the session's KV cache");
@@ -160,15 +161,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& resol
   }
 }
 
-void Session::require_cpu(const char* what) const {
-  if (model_->on_gpu() != nullptr) {
-    fail(SVQ_ERROR_UNSUPPORTED, what, " of a session is there for the CPU alone so far: this model is on a GPU");
-  }
-}
-
 // Pages whose content is this session's and will not change any more; null if the system has none. Those of an earlier
 // call serve again as long as nothing before the current position was written since.
 std::shared_ptr<SharedPages> Session::freeze() {
+  if (parts_->gpu != nullptr) return nullptr;
   if (own_ == nullptr && (frozen_ == nullptr || shared_to_ < position_)) {
     auto pages = SharedPages::create(cache_arena_.memory().size());
     if (pages == nullptr) return nullptr;
@@ -205,7 +201,7 @@ void Session::make_room(uint32_t n) {
          options_.context);
   }
   const uint32_t drop = std::max(need, movable / 2);
-  parts_->cpu->shift_cache(keep, drop, position_);
+  parts_->backend.shift_cache(keep, drop, position_);
   std::copy(parts_->history + keep + drop, parts_->history + position_, parts_->history + keep);
   position_ -= drop;
   shared_to_ = std::min(shared_to_, keep);

@@ -13,6 +13,7 @@
 #include "runtime/model/forward.h"
 #include "runtime/model/model.h"
 #include "runtime/model/pace.h"
+#include "runtime/model/session_state.h"
 #include "runtime/sampling/sampler.h"
 #include "runtime/base/utf8_stream.h"
 
@@ -70,9 +71,12 @@ class Session {
   // The context as bytes (session_state.cc): model, tokens, cache, logits, random state.
   uint64_t state_bytes() const;
   void save_state(uint8_t* out) const;
+  // Everything behind the header to the sink, piece by piece; then the header.
+  void save_state(const Backend::Sink& sink, StateHeader* header) const;
   // Throws Error before anything has changed: FORMAT, VERSION, CHECKSUM, MISMATCH (another model), CONTEXT_FULL. `name`
   // is what the bytes are called in it.
   void restore_state(std::span<const uint8_t> state, const std::string& name);
+  void restore_state(const StateSource& state, const std::string& name);
   Sampler& sampler() { return parts_->sampler; }
   Utf8Stream& stream() { return stream_; }
   const void* cache_address() { return cache_arena_.memory().data(); }
@@ -102,8 +106,7 @@ class Session {
   static Bytes measure(const Weights& weights, const kernels::Table& kernels, const SessionOptions& resolved);
   Session(std::shared_ptr<const Model> model, const SessionOptions& resolved, const Bytes& bytes, Session* parent);
   static SessionOptions forked(const Session& parent, SessionOptions options);
-  void require_cpu(const char* what) const;  // throws Error (UNSUPPORTED)
-  std::shared_ptr<SharedPages> freeze();
+  std::shared_ptr<SharedPages> freeze();  // null on a GPU
   void make_room(uint32_t n);
 
   const std::shared_ptr<const Model> model_;

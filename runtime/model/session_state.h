@@ -1,7 +1,8 @@
 // A session's context as bytes, to be saved and taken up again. Little-endian; every part begins at a multiple of 8.
-//   StateHeader | name of the model | tokens int32 (n) | logits f32 (vocab), if any | cache (CpuBackend::read_cache)
+//   StateHeader | name of the model | tokens int32 (n) | logits f32 (vocab), if any | cache (Backend::read_cache)
 #pragma once
 #include <cstdint>
+#include <functional>
 
 namespace svq::rt {
 
@@ -23,5 +24,11 @@ struct StateHeader {
   uint64_t reserved[4];
 };
 static_assert(sizeof(StateHeader) == 104);
+
+// A saved session, wherever it lies.
+struct StateSource {
+  uint64_t bytes;
+  std::function<void(uint64_t at, uint8_t* to, uint64_t bytes)> read;
+};
 
 }  // namespace svq::rt

@@ -1,6 +1,7 @@
 // Attention over an emulated device's cache: against f64, in one piece or many, with other tokens or alone.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernels-cuda/emulation/device.h"
 #include "kernels-cuda/emulation/simt.h"
@@ -45,15 +46,38 @@ struct Case {
     }
   }
 
+  // In pages, each an allocation of its own, so that the address sanitizer sees the ends.
   Cache cache() {
     Cache c;
     c.bits = bits;
     c.positions = positions;
     c.head_dim = d;
-    c.k = bits == 16 ? static_cast<void*>(k16.data()) : k8.data();
-    c.v = bits == 16 ? static_cast<void*>(v16.data()) : v8.data();
-    c.k_scale = ks.data();
-    c.v_scale = vs.data();
+    const size_t rows = size_t{kv} * kSegment, width = d * (bits / 8);
+    c.v = rows * width;
+    c.k_scale = 2 * rows * width;
+    c.v_scale = c.k_scale + rows * sizeof(float);
+    pages.clear();
+    table.clear();
+    for (uint32_t page = 0; page < segments_of(positions); ++page) {
+      pages.emplace_back(2 * rows * (width + (bits == 8 ? sizeof(float) : 0)), uint8_t{0xff});
+      uint8_t* to = pages.back().data();
+      const auto put = [&](uint64_t at, const void* from, size_t bytes) {
+        for (size_t h = 0; h < kv; ++h) {
+          for (uint32_t p = page * kSegment; p < std::min(positions, (page + 1) * kSegment); ++p) {
+            std::memcpy(to + at + (h * kSegment + p % kSegment) * bytes,
+                        static_cast<const uint8_t*>(from) + (h * positions + p) * bytes, bytes);
+          }
+        }
+      };
+      put(0, bits == 16 ? static_cast<void*>(k16.data()) : k8.data(), width);
+      put(c.v, bits == 16 ? static_cast<void*>(v16.data()) : v8.data(), width);
+      if (bits == 8) {
+        put(c.k_scale, ks.data(), sizeof(float));
+        put(c.v_scale, vs.data(), sizeof(float));
+      }
+      table.push_back(to);
+    }
+    c.pages = table.data();
     return c;
   }
   // Outputs (tokens, heads · d) of q, whose first token is at `position`; as `chunk` tokens a launch.
@@ -114,6 +138,8 @@ struct Case {
   std::vector<uint16_t> k16, v16;
   std::vector<int8_t> k8, v8;
   std::vector<float> ks, vs, kf, vf;
+  std::vector<std::vector<uint8_t>> pages;
+  std::vector<uint8_t*> table;
 };
 
 TEST(Attention, EqualsExactAttentionForEveryHeadDimension) {

@@ -198,6 +198,68 @@ TEST(CudaModel, WeightsAreTheSameHoweverTheyCome) {
   }
 }
 
+// The file's mapping read in place, where the device can; a copy, where not.
+TEST(CudaModel, AMappingThatIsRegisteredGivesTheSame) {
+  const TinyModel tiny = make_tiny({});
+  const TemporaryFile file(file_bytes(tiny));
+  const auto tokens = some_tokens(6, 272);
+  const auto want = all_logits(Both(tiny).gpu, {}, tokens);
+  for (const bool registers : {true, false}) {
+    auto device = emulated({.integrated = false, .registers = registers});
+    uint64_t before = 0, after = 0;
+    ASSERT_EQ(device->free_memory(&before), nullptr);
+    {
+      const auto model = std::make_shared<const rt::Model>(rt::ModelFile::open(file.path()), device, 0, true);
+      ASSERT_EQ(device->free_memory(&after), nullptr);
+      EXPECT_EQ(cuda::emulated_counts().registered, registers ? 1u : 0u);
+      const uint64_t data = model->file().data().size();
+      EXPECT_EQ(before - after, rt::DeviceModel::bytes(model->file(), model->weights()) - (registers ? data : 0));
+      EXPECT_EQ(want, all_logits(model, {}, tokens));
+    }
+    EXPECT_EQ(cuda::emulated_counts().registered, 0u);
+  }
+  // Given back where loading fails afterwards.
+  std::string message;
+  EXPECT_EQ(status_of([&] { const rt::Model model(rt::ModelFile::open(file.path()), emulated({.integrated = false, .memory = 1000}), 0, true); }, &message), SVQ_ERROR_OUT_OF_MEMORY);
+  EXPECT_EQ(cuda::emulated_counts().registered, 0u);
+}
+
+// While a token is decoded, all codes of the next product are asked for ahead, as far as half the L2 cache holds them; in a
+// chunk none are.
+TEST(CudaBackend, CodesAreFetchedAhead) {
+  const uint32_t layers = 3;
+  const Both both({.hidden = 128, .intermediate = 256, .n_layers = layers, .n_heads = 8});
+  uint64_t lines = 0;
+  const rt::Weights& w = both.gpu->weights();
+  const auto count = [&](const rt::Linear& l) {
+    for (uint32_t p = 0; p < l.packed.n_planes; ++p) {
+      lines += (uint64_t{(l.rows + 15) / 16 * 16} * ((l.columns + 63) / 64 * 64) * l.packed.plane_bits[p] / 8 + 127) / 128;
+    }
+  };
+  for (const rt::Block& b : w.blocks) {
+    for (const rt::Linear* l : {&b.q, &b.k, &b.v, &b.o, &b.gate, &b.up, &b.down}) count(*l);
+  }
+  count(w.head);
+  rt::Session s(both.gpu, {});
+  const uint64_t start = simt::prefetched;
+  s.eval(some_tokens(20, 272), nullptr);
+  EXPECT_EQ(simt::prefetched, start);
+  for (int i = 0; i < 4; ++i) {  // run, captured, replayed
+    const uint64_t before = simt::prefetched;
+    const int32_t token = 7;
+    s.eval({&token, 1}, nullptr);
+    EXPECT_EQ(simt::prefetched - before, lines) << i;
+  }
+  const Both little({.hidden = 128, .intermediate = 256, .n_layers = layers, .n_heads = 8}, {.l2 = 2048});
+  rt::Session t(little.gpu, {});
+  t.eval(some_tokens(2, 272), nullptr);
+  const uint64_t before = simt::prefetched;
+  const int32_t token = 7;
+  t.eval({&token, 1}, nullptr);
+  EXPECT_LE(simt::prefetched - before, (4 * layers + 1) * (1024 / 128) + layers);
+  EXPECT_GT(simt::prefetched - before, 0u);
+}
+
 TEST(CudaModel, LittleSharedMemoryGivesTheSame) {
   const TinyModel tiny = make_tiny({.hidden = 96, .intermediate = 160, .n_heads = 6, .bits = 0});
   const auto tokens = some_tokens(6, 272);

@@ -1,5 +1,7 @@
-// Sessions on the emulated GPU: what they have in common with the CPU's, and what is refused.
+// Sessions on the emulated GPU: what they have in common with the CPU's, forks, saved states, shifts, and what is refused.
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "kernels-cuda/emulation/device.h"
 #include "runtime/model/generate.h"
@@ -14,6 +16,7 @@ struct OnGpu {
   explicit OnGpu(const TinyOptions& tiny = {}, uint64_t budget = 0)
       : bytes(file_bytes(make_tiny(tiny))),
         model(std::make_shared<const rt::Model>(rt::ModelFile::view(bytes.span(), "tiny"), emulated(), budget)) {}
+  std::span<uint8_t> bytes_span() { return bytes.span(); }
   PageBytes bytes;
   std::shared_ptr<const rt::Model> model;
 };
@@ -28,20 +31,167 @@ void expect_refused(const Body& body, const std::string& names) {
 TEST(CudaSession, WhatItCannotDoIsRefusedAndNothingChanges) {
   const OnGpu on;
   expect_refused([&] { rt::Session(on.model, {.activations = 32}); }, "float activations");
-  expect_refused([&] { rt::Session(on.model, {.shift = true}); }, "SVQ_SESSION_SHIFT");
   expect_refused([&] { rt::Session(on.model, {.nice = 5}); }, "SVQ_SESSION_GPU_PRIORITY");
+}
 
-  rt::Session s(on.model, {.context = 64});
-  const auto tokens = some_tokens(5, 272);
-  s.eval(tokens, nullptr);
-  const std::vector<float> before(s.logits(), s.logits() + 272);
-  std::vector<uint8_t> bytes(1 << 20);
-  expect_refused([&] { rt::Session fork(s, {}); }, "fork of a session");
-  expect_refused([&] { (void)s.state_bytes(); }, "save of a session");
-  expect_refused([&] { s.save_state(bytes.data()); }, "save of a session");
-  expect_refused([&] { s.restore_state(bytes, "state"); }, "restore of a session");
-  EXPECT_EQ(s.position(), 5u);
-  EXPECT_TRUE(std::equal(before.begin(), before.end(), s.logits()));
+std::vector<float> logits_of(const rt::Session& s) { return {s.logits(), s.logits() + 272}; }
+std::vector<uint8_t> saved(const rt::Session& s) {
+  std::vector<uint8_t> out(s.state_bytes());
+  s.save_state(out.data());
+  return out;
+}
+std::vector<int32_t> joined(std::vector<int32_t> a, const std::vector<int32_t>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+uint64_t free_memory(const std::shared_ptr<const rt::Model>& model) {
+  uint64_t out = 0;
+  EXPECT_EQ(model->on_gpu()->device().free_memory(&out), nullptr);
+  return out;
+}
+
+// Whole pages of 256 positions are shared: a fork after 260 takes a page less, and each session goes on as if it had been
+// alone, whoever writes first, whoever lives longer.
+TEST(CudaSession, ForksShareThePagesOfTheirPrefix) {
+  for (const uint32_t kv_bits : {16u, 8u}) {
+    const OnGpu on({.n_layers = 1, .context = 600});
+    const rt::SessionOptions options{.context = 600, .kv_bits = kv_bits, .chunk = 64};
+    const auto prompt = some_tokens(260, 272, 1), left = some_tokens(5, 272, 2), right = some_tokens(9, 272, 3);
+    const auto fresh = [&](const std::vector<int32_t>& tokens) {
+      rt::Session s(on.model, options);
+      s.eval(tokens, nullptr);
+      return logits_of(s);
+    };
+    const uint64_t empty = free_memory(on.model);
+    auto parent = std::make_unique<rt::Session>(on.model, options);
+    const uint64_t whole = empty - free_memory(on.model);
+    parent->eval(prompt, nullptr);
+    parent->eval({prompt.data(), 1}, nullptr);  // captures the graph
+    parent->truncate(260);
+    parent->eval({prompt.data(), 1}, nullptr);
+    parent->truncate(260);
+    const uint64_t before = free_memory(on.model);
+    rt::Session a(*parent, options);
+    const uint64_t fork = before - free_memory(on.model);
+    rt::Session b(*parent, options);
+    const uint64_t page = uint64_t{2} * 2 * 256 * (kv_bits == 16 ? 16 * 2 : 16 + 4);  // k and v, heads
+    EXPECT_EQ(whole - fork, page);
+    a.eval(left, nullptr);
+    EXPECT_EQ(logits_of(a), fresh(joined(prompt, left)));
+    b.eval(right, nullptr);
+    parent->truncate(100);  // into a page that is shared: the parent gets one of its own
+    parent->eval(left, nullptr);
+    EXPECT_EQ(logits_of(*parent), fresh(joined({prompt.begin(), prompt.begin() + 100}, left)));
+    EXPECT_EQ(logits_of(b), fresh(joined(prompt, right)));
+    rt::Session grandchild(b, options);
+    parent.reset();
+    b.truncate(263);
+    b.eval(left, nullptr);
+    grandchild.eval(left, nullptr);
+    EXPECT_EQ(logits_of(grandchild), fresh(joined(joined(prompt, right), left)));
+    EXPECT_EQ(logits_of(b), fresh(joined(joined(prompt, {right.begin(), right.begin() + 3}), left)));
+    a.eval(right, nullptr);
+    EXPECT_EQ(logits_of(a), fresh(joined(joined(prompt, left), right)));
+  }
+}
+
+TEST(CudaSession, AForkDrawsAsItsParentWould) {
+  const OnGpu on;
+  rt::Session a(on.model, {.context = 64});
+  a.sampler().settings = {.temperature = 1.5, .top_k = 0, .top_p = 1, .min_p = 0};
+  a.sampler().seed(77);
+  a.eval(some_tokens(5, 272), nullptr);
+  (void)a.sample();
+  rt::Session b(a, {});
+  for (int i = 0; i < 12; ++i) {
+    const int32_t token = a.sample();
+    ASSERT_EQ(token, b.sample()) << i;
+    a.eval({&token, 1}, nullptr);
+    b.eval({&token, 1}, nullptr);
+  }
+}
+
+// The same bytes on both backends: a session saved on the one goes on on the other.
+TEST(CudaSession, SavedStatesGoOnHereAndOnTheCpu) {
+  for (const uint32_t kv_bits : {16u, 8u}) {
+    OnGpu on({.context = 512, .bits = 16, .embedding_bits = 16});
+    const auto cpu = std::make_shared<const rt::Model>(rt::ModelFile::view(on.bytes_span(), "tiny"));
+    const rt::SessionOptions options{.context = 400, .threads = 1, .kv_bits = kv_bits};
+    const auto tokens = some_tokens(260, 272), rest = some_tokens(3, 272, 4);
+    rt::Session a(on.model, options), b(on.model, {.context = 330, .kv_bits = kv_bits}), c(cpu, options), d(on.model, options);
+    a.eval(tokens, nullptr);
+    b.eval(some_tokens(7, 272, 8), nullptr);
+    const auto state = saved(a);
+    b.restore_state(state, "state");
+    EXPECT_EQ(logits_of(a), logits_of(b));
+    EXPECT_EQ(saved(b), state);
+    c.restore_state(state, "state");
+    EXPECT_EQ(saved(c), state);  // bytes written by the one, read by the other
+    d.restore_state(saved(c), "state");
+    for (rt::Session* s : {&a, &b, &c, &d}) s->eval(rest, nullptr);
+    EXPECT_EQ(logits_of(a), logits_of(b));
+    EXPECT_EQ(logits_of(a), logits_of(d));
+    double error = 0, size = 0;
+    for (size_t i = 0; i < 272; ++i) {
+      error += std::pow(double{a.logits()[i]} - c.logits()[i], 2);
+      size += std::pow(double{c.logits()[i]}, 2);
+    }
+    EXPECT_LT(std::sqrt(error / size), kv_bits == 16 ? 1e-3 : 0.05);
+    auto bad = state;
+    bad[state.size() / 2] ^= 1;
+    const auto before = logits_of(b);
+    EXPECT_EQ(status_of([&] { b.restore_state(bad, "state"); }), SVQ_ERROR_CHECKSUM);
+    EXPECT_EQ(logits_of(b), before);
+  }
+}
+
+// As on the CPU (tests/runtime/state_test.cc), over the borders of pages, and with pages that a fork holds.
+TEST(CudaSession, AShiftedContextIsAsIfItHadAlwaysStoodThere) {
+  for (const uint32_t kv_bits : {16u, 8u}) {
+    for (const uint32_t keep : {0u, 3u}) {
+      if ((kv_bits == 8) != (keep == 0)) continue;  // one of each
+      const OnGpu on({.n_layers = 1, .context = 1024, .bits = 16, .embedding_bits = 16});
+      const uint32_t context = 270;
+      const auto tokens = some_tokens(context + 1, 272, 5);
+      rt::Session s(on.model, {.context = context, .kv_bits = kv_bits, .shift = true, .keep = keep});
+      s.eval({tokens.data(), context}, nullptr);
+      const auto full = logits_of(s);
+      const rt::Session fork(s, {});
+      s.eval({tokens.data() + context, 1}, nullptr);
+      const uint32_t drop = (context - keep) / 2;
+      EXPECT_EQ(s.position(), context + 1 - drop);
+      std::vector<int32_t> rest(tokens.begin(), tokens.begin() + keep);
+      rest.insert(rest.end(), tokens.begin() + keep + drop, tokens.end());
+      rt::Session fresh(on.model, {.context = context, .kv_bits = kv_bits});
+      fresh.eval(rest, nullptr);
+      const auto a = logits_of(s), b = logits_of(fresh);
+      double error = 0, size = 0;
+      for (size_t i = 0; i < a.size(); ++i) {
+        error += std::pow(double{a[i]} - b[i], 2);
+        size += std::pow(double{b[i]}, 2);
+      }
+      EXPECT_LT(std::sqrt(error / size), kv_bits == 16 ? 2e-3 : 2e-2) << keep;
+      EXPECT_EQ(logits_of(fork), full);
+    }
+  }
+}
+
+TEST(CudaSession, GenerationGoesOnInAFullContext) {
+  const OnGpu on(TinyOptions{});
+  rt::Session s(on.model, {.context = 16, .chunk = 4, .shift = true, .keep = 2});
+  s.eval(some_tokens(50, 256), nullptr);
+  EXPECT_LE(s.position(), 16u);
+  svq_generate_result r;
+  rt::generate(s, {}, 40, nullptr, nullptr, r);
+  EXPECT_NE(r.stop, 3);
+}
+
+TEST(CudaSession, PriorityReachesTheStream) {
+  const OnGpu on;
+  for (const int32_t priority : {0, 3, 5}) {
+    const rt::Session s(on.model, {.context = 64, .gpu_priority = priority});
+    EXPECT_EQ(cuda::emulated_counts().last_priority, priority);
+  }
 }
 
 // A grammar's mask needs all logits: they are fetched, and the constraint holds.

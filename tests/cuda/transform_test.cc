@@ -1,6 +1,8 @@
 // Norm, rotation, affine map, rounding; output transform; rotary turn and cache: against the scalar reference.
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <random>
 
 #include "kernels-cuda/emulation/device.h"
 #include "kernels-cuda/emulation/simt.h"
@@ -382,7 +384,7 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
   for (const uint32_t d : {2u, 10u, 16u, 64u, 80u, 128u}) {
     for (const bool norms : {false, true}) {
       for (const uint32_t bits : {16u, 8u}) {
-        const uint32_t heads = 6, kv = 2, tokens = 3, positions = 9, start = 4;
+        const uint32_t heads = 6, kv = 2, tokens = 3, positions = 300, start = 254;  // over the border of a page
         const Step step{start, tokens};
         const auto q = Random(d).floats(size_t{tokens} * heads * d),
                    k = Random(d + 1).floats(size_t{tokens} * kv * d, -4, 4),
@@ -393,8 +395,10 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
           cosine[i] = std::cos(0.3f * static_cast<float>(i));
           sine[i] = std::sin(0.3f * static_cast<float>(i));
         }
-        std::vector<uint8_t> kc(size_t{kv} * positions * d * 2), vc(kc.size());
-        std::vector<float> ks(kv * positions, -1), vs(kv * positions, -1);
+        const uint64_t values = uint64_t{kv} * kSegment * d * (bits / 8), all_scales = uint64_t{kv} * kSegment * sizeof(float);
+        std::vector<uint8_t> page[2];
+        for (auto& p : page) p.assign(2 * (values + all_scales), 0);
+        uint8_t* table[2] = {page[0].data(), page[1].data()};
         auto qb = q, kb = k, vb = v;
         Qkv a;
         a.n = tokens;
@@ -408,7 +412,7 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
         a.eps = 1e-5f;
         a.cos = cosine.data();
         a.sin = sine.data();
-        a.cache = {bits, positions, d, kc.data(), vc.data(), ks.data(), vs.data()};
+        a.cache = {bits, positions, d, table, 0, values, 2 * values, 2 * values + all_scales};
         a.step = &step;
         emulated_kernels().qkv(on.stream, a);
 
@@ -425,11 +429,15 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
             const float* value = v.data() + (t * kv + h) * d;
             if (norms) ref.rmsnorm(key.data(), k_norm.data(), 1e-5f, d, key.data());
             ref.rope(key.data(), cosine.data() + t * d / 2, sine.data() + t * d / 2, d);
-            const size_t at = size_t{h} * positions + start + t;
+            const uint8_t* stored = table[(start + t) / kSegment];
+            const size_t at = size_t{h} * kSegment + (start + t) % kSegment;
+            const uint8_t *kc = stored, *vc = stored + values;
+            const auto* ks = reinterpret_cast<const float*>(stored + 2 * values);
+            const float* vs = ks + size_t{kv} * kSegment;
             for (uint32_t i = 0; i < d; ++i) {
               if (bits == 16) {
-                ASSERT_EQ(reinterpret_cast<uint16_t*>(vc.data())[at * d + i], kernels::f32_to_f16(value[i]));
-                ASSERT_NEAR(kernels::f16_to_f32(reinterpret_cast<uint16_t*>(kc.data())[at * d + i]), key[i], 0.004);
+                ASSERT_EQ(reinterpret_cast<const uint16_t*>(vc)[at * d + i], kernels::f32_to_f16(value[i]));
+                ASSERT_NEAR(kernels::f16_to_f32(reinterpret_cast<const uint16_t*>(kc)[at * d + i]), key[i], 0.004);
               } else {
                 ASSERT_NEAR(static_cast<int8_t>(vc[at * d + i]) * vs[at], value[i], 0.501 * vs[at]);
                 ASSERT_NEAR(static_cast<int8_t>(kc[at * d + i]) * ks[at], key[i], 0.51 * ks[at]);
@@ -447,6 +455,57 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
       }
     }
   }
+}
+
+// What is read of one position and written of another must not meet, in whatever order the warps come; a drop shorter than
+// a round of warps too.
+TEST(Races, AShiftInRandomOrderGivesTheSame) {
+  const OnStream on;
+  const uint32_t d = 20, kv = 2, layers = 2, positions = 300;
+  for (const uint32_t bits : {16u, 8u}) {
+    for (const uint32_t drop : {1u, 3u, 100u}) {
+      const uint64_t values = uint64_t{kv} * kSegment * d * (bits / 8), scales = bits == 8 ? kv * kSegment * sizeof(float) : 0;
+      std::vector<uint8_t> want;
+      for (const uint64_t seed : {0u, 1u, 2u, 3u}) {
+        simt::set_options({.seed = seed});
+        std::vector<uint8_t> page[2];
+        std::mt19937 rng(bits + drop);
+        for (auto& p : page) {
+          p.assign(2 * layers * (values + scales), 0);
+          for (uint64_t i = 0; i < 2 * layers * values; ++i) p[i] = static_cast<uint8_t>(rng() % 120);  // finite halves
+          auto* s = reinterpret_cast<float*>(p.data() + 2 * layers * values);
+          for (uint64_t i = 0; i < 2 * layers * scales / 4; ++i) s[i] = static_cast<float>(rng() % 100) / 64;
+        }
+        uint8_t* table[2] = {page[0].data(), page[1].data()};
+        std::vector<float> cosine(d / 2), sine(d / 2);
+        for (uint32_t i = 0; i < d / 2; ++i) cosine[i] = std::cos(0.1f * static_cast<float>(i)), sine[i] = std::sin(0.1f * static_cast<float>(i));
+        Shift s;
+        s.n_layers = layers;
+        s.n_kv_heads = kv;
+        s.to = 2;
+        s.from = 2 + drop;
+        s.count = positions - s.from;
+        s.cache = {bits, positions, d, table, 0, layers * values, 2 * layers * values, 2 * layers * values + layers * scales};
+        s.values = values;
+        s.scales = scales;
+        s.cos = cosine.data();
+        s.sin = sine.data();
+        const auto before = page[0];
+        emulated_kernels().shift(on.stream, s);
+        std::vector<uint8_t> got = page[0];
+        got.insert(got.end(), page[1].begin(), page[1].end());
+        if (seed == 0) {
+          want = got;
+          // A value moves as it is: position 2 holds what stood at 2 + drop; position 1 is untouched.
+          const size_t width = d * (bits / 8), v = layers * values;
+          EXPECT_EQ(std::memcmp(&page[0][v + 2 * width], &before[v + (2 + drop) * width], width), 0);
+          EXPECT_EQ(std::memcmp(&page[0][width], &before[width], width), 0);
+        }
+        EXPECT_EQ(got, want) << bits << " " << drop << " " << seed;
+      }
+    }
+  }
+  simt::set_options({});
 }
 
 TEST(Races, RandomOrderOfThreadsGivesTheSame) {

@@ -1,6 +1,10 @@
 #include "tests/grammar/random_schema.h"
 
 #include <cmath>
+#include <map>
+#include <regex>
+
+#include "runtime/tokenizer/utf8.h"
 
 namespace svq::test {
 namespace {
@@ -75,8 +79,98 @@ json random_number(std::mt19937& rng, bool integer) {
   return s;
 }
 
+json random_schema(std::mt19937& rng, int depth);
+
+// A regular expression and limits of length that it can hold.
+json random_pattern(std::mt19937& rng) {
+  static const char* kAtoms[] = {"a", "[a-c]", "\\d", ".", "[^x-z\"]", "\\w", "\\.", "(?:ab|c)", "(x|yz)", "\xC3\xA9", "[\\s_]", "\\S", "\\/", "\\u00fc"};
+  static const char* kTimes[] = {"", "", "", "?", "*", "+", "{2}", "{1,3}", "{0,}", "+?"};
+  json s{{"type", "string"}};
+  std::string text;
+  for (int branch = up_to(rng, 2); branch >= 0; --branch) {
+    if (rng() % 3 != 0) text += '^';
+    for (int n = up_to(rng, 3); n > 0; --n) text += std::string(kAtoms[rng() % std::size(kAtoms)]) + kTimes[rng() % std::size(kTimes)];
+    if (rng() % 3 != 0) text += '$';
+    if (branch > 0) text += '|';
+  }
+  if (rng() % 3 == 0) {  // one repetition, which the limits narrow
+    text = "^[a-z]\\w*$";
+    s["minLength"] = up_to(rng, 5);
+    s["maxLength"] = 5 + up_to(rng, 5);
+  }
+  s["pattern"] = text;
+  return s;
+}
+
+json random_multiple(std::mt19937& rng) {
+  const bool integer = rng() % 2 == 0;
+  json s = random_number(rng, integer);
+  static const double kSteps[] = {0.5, 0.25, 0.01, 0.1, 1, 2, 5, 7, 15, 90, 100, 2.5, 0.125};
+  s["multipleOf"] = integer ? json(1 + up_to(rng, 120)) : json(kSteps[rng() % std::size(kSteps)]);
+  const double step = s["multipleOf"].get<double>();
+  for (const char* key : {"maximum", "exclusiveMaximum"}) {  // wide enough
+    if (s.contains(key)) s[key] = std::ceil(s[key].get<double>() + 2 * step + 1);
+  }
+  return s;
+}
+
+json random_distinct(std::mt19937& rng) {
+  json list = json::array();
+  for (int n = 2 + up_to(rng, 3); n > 0; --n) list.push_back(n * 10);
+  json s{{"type", "array"}, {"uniqueItems", true}, {"items", {{"enum", list}}}};
+  if (rng() % 2 == 0) s["minItems"] = up_to(rng, 2);
+  if (rng() % 2 == 0) s["maxItems"] = 2 + up_to(rng, 3);
+  return s;
+}
+
+// Parts of one object, and what one of them says of another.
+json random_parts(std::mt19937& rng, int depth) {
+  json a{{"type", "object"}, {"properties", {{"a", random_schema(rng, depth + 2)}, {"n", {{"type", "integer"}, {"minimum", 0}}}}}};
+  json b{{"properties", {{"b", random_schema(rng, depth + 2)}, {"n", {{"maximum", 5 + up_to(rng, 40)}}}}}};
+  if (rng() % 2 == 0) a["required"] = json::array({"a"});
+  if (rng() % 2 == 0) b["required"] = json::array({"n", "b"});
+  if (rng() % 3 == 0) b["anyOf"] = json::array({{{"properties", {{"c", {{"const", 1}}}}}, {"required", {"c"}}}, json::object({{"properties", {{"d", {{"type", "null"}}}}}})});
+  if (rng() % 3 == 0) return json{{"allOf", json::array({b})}, {"type", "object"}, {"properties", a["properties"]}};
+  return json{{"allOf", json::array({a, b})}};
+}
+
+// Messages told apart by a constant.
+json random_one_of(std::mt19937& rng, int depth) {
+  json out{{"oneOf", json::array()}};
+  for (int i = 0; i < 2 + up_to(rng, 2); ++i) {
+    out["oneOf"].push_back({{"type", "object"},
+                            {"properties", {{"kind", {{"const", "k" + std::to_string(i)}}}, {"value", random_schema(rng, depth + 2)}}},
+                            {"required", json::array({"kind"})}});
+  }
+  if (rng() % 2 == 0) out["oneOf"].push_back({{"type", "string"}, {"maxLength", 5}});
+  return out;
+}
+
+json random_not(std::mt19937& rng) {
+  switch (rng() % 3) {
+    case 0:
+      return json{{"enum", {1, "two", 3.5, nullptr}}, {"not", {{"enum", {"two", 3.5}}}}};
+    case 1:
+      return json{{"type", {"string", "integer", "null"}}, {"not", {{"type", "null"}}}, {"maxLength", 6}};
+    default:
+      return json{{"type", "object"}, {"properties", {{"p", {{"type", "null"}}}, {"q", {{"type", "boolean"}}}}}, {"not", {{"required", {"p"}}}}};
+  }
+}
+
 json random_schema(std::mt19937& rng, int depth) {
-  switch (rng() % (depth > 2 ? 6 : 10)) {
+  switch (rng() % (depth > 2 ? 9 : 16)) {
+    case 6:
+      return random_pattern(rng);
+    case 7:
+      return random_multiple(rng);
+    case 8:
+      return rng() % 2 == 0 ? random_not(rng) : random_distinct(rng);
+    case 9:
+      return random_parts(rng, depth);
+    case 10:
+      return random_one_of(rng, depth);
+    case 11:
+      return json{{"enum", {1, 2, 3, "x", 40}}, {"type", rng() % 2 == 0 ? "integer" : "number"}, {"maximum", 2 + up_to(rng, 50)}};
     case 0: {
       json s{{"type", "string"}};
       const int low = up_to(rng, 4);
@@ -97,7 +191,7 @@ json random_schema(std::mt19937& rng, int depth) {
     }
     case 5:
       return json{{"const", random_value(rng)}};
-    case 6: {
+    case 12: {
       json s{{"type", "array"}};
       const int low = up_to(rng, 3);
       if (rng() % 2 == 0) s["minItems"] = low;
@@ -115,12 +209,12 @@ json random_schema(std::mt19937& rng, int depth) {
       if (rng() % 5 != 0) s["items"] = random_schema(rng, depth + 1);
       return s;
     }
-    case 7: {
+    case 13: {
       json s{{"anyOf", json::array()}};
       for (int n = 1 + up_to(rng, 2); n > 0; --n) s["anyOf"].push_back(random_schema(rng, depth + 1));
       return s;
     }
-    case 8: {
+    case 14: {
       if (rng() % 4 == 0) return json{{"type", "object"}, {"additionalProperties", random_schema(rng, depth + 1)}};
       if (rng() % 4 == 0) return json::object();
       return json{{"$ref", "#/$defs/shared"}};
@@ -147,6 +241,16 @@ size_t length(const std::string& s) {
   size_t n = 0;
   for (const char c : s) n += (static_cast<uint8_t>(c) & 0xC0) != 0x80;
   return n;
+}
+
+std::wstring wide(const std::string& s) {
+  std::wstring out;
+  for (std::string_view rest = s; !rest.empty();) {
+    const size_t n = rt::utf8_char(rest);
+    out += static_cast<wchar_t>(rt::utf8_code_point(rest, n));
+    rest.remove_prefix(n);
+  }
+  return out;
 }
 
 }  // namespace
@@ -180,7 +284,23 @@ std::string validate(const json& v, const json& schema, const json& document) {
     for (const json& s : schema["anyOf"]) found = found || validate(v, s, document).empty();
     if (!found) return bad("anyOf");
   }
-  if (schema.contains("type")) {
+  if (schema.contains("allOf")) {
+    for (const json& s : schema["allOf"]) {
+      if (const std::string why = validate(v, s, document); !why.empty()) return why;
+    }
+  }
+  if (schema.contains("oneOf")) {
+    int found = 0;
+    for (const json& s : schema["oneOf"]) found += validate(v, s, document).empty();
+    if (found != 1) return bad("oneOf");
+  }
+  if (schema.contains("not") && validate(v, schema["not"], document).empty()) return bad("not");
+  if (schema.contains("type") && schema["type"].is_array()) {
+    bool found = false;
+    for (const json& t : schema["type"]) found = found || validate(v, json{{"type", t}}, document).empty();
+    if (!found) return bad("type");
+  }
+  if (schema.contains("type") && schema["type"].is_string()) {
     const std::string type = schema["type"];
     const bool fits = type == "null"      ? v.is_null()
                       : type == "boolean" ? v.is_boolean()
@@ -200,6 +320,26 @@ std::string validate(const json& v, const json& schema, const json& document) {
       return bad("exclusiveMinimum");
     if (schema.contains("exclusiveMaximum") && x >= schema["exclusiveMaximum"].get<double>())
       return bad("exclusiveMaximum");
+  }
+  if (v.is_number_integer() && schema.contains("multipleOf") && schema["multipleOf"].is_number_integer()) {
+    if (v.get<int64_t>() % schema["multipleOf"].get<int64_t>() != 0) return bad("multipleOf");
+  } else if (v.is_number() && schema.contains("multipleOf")) {  // in millionths, exactly
+    const double x = v.get<double>() * 1e6, m = schema["multipleOf"].get<double>() * 1e6;
+    if (std::fabs(x - std::round(x)) > 1e-3 * std::max(1.0, std::fabs(x) * 1e-12) || std::fmod(std::round(x), std::round(m)) != 0)
+      return bad("multipleOf");
+  }
+  if (v.is_string() && schema.contains("pattern")) {
+    static std::map<std::string, std::wregex> known;
+    const std::string pattern = schema["pattern"];
+    const auto it = known.try_emplace(pattern, wide(pattern)).first;
+    if (!std::regex_search(wide(v.get<std::string>()), it->second)) return bad("pattern");
+  }
+  if (v.is_array() && schema.value("uniqueItems", false)) {
+    for (size_t i = 0; i < v.size(); ++i) {
+      for (size_t j = 0; j < i; ++j) {
+        if (v[i] == v[j]) return bad("uniqueItems");
+      }
+    }
   }
   if (v.is_string()) {
     const size_t n = length(v.get<std::string>());

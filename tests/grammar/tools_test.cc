@@ -149,7 +149,7 @@ TEST(Tools, CallsAreReadBack) {
 TEST(Tools, WrongListsAreRefused) {
   const Vocabulary v = vocabulary();
   for (const char* tools :
-       {"", "{}", "[]", "[{}]", "[{\"name\":1}]", "[{\"name\":\"f\",\"parameters\":{\"pattern\":\"x\"}}]"}) {
+       {"", "{}", "[]", "[{}]", "[{\"name\":1}]", "[{\"name\":\"f\",\"parameters\":{\"minProperties\":1}}]"}) {
     EXPECT_EQ(status_of([&] { (void)rt::tools_grammar(ChatFormat::ChatML, v.tokenizer(), tools, false); }),
               SVQ_ERROR_GRAMMAR)
         << tools;

@@ -1,4 +1,4 @@
-# deb_test.sh CPACK BUILD CC MODEL LIBDIR EMULATOR…: builds the Debian packages, checks their fields, unpacks them into an
+# deb_test.sh CPACK BUILD CC MODEL LIBDIR [SYSROOT EMULATOR…]: builds the Debian packages, checks their fields, unpacks them into an
 # empty folder, and builds and runs a program against what was unpacked.
 set -eu
 cpack=$1 build=$2 cc=$3 model=$4 libdir=$5
@@ -19,15 +19,38 @@ done
 field libsvqrt-dev Depends | grep -q "libsvqrt0 (= " || fail "libsvqrt-dev does not depend on its libsvqrt0"
 dpkg-deb -c "$root"/deb/libsvqrt0_*.deb | grep -q '\.h$\|\.a$\|libsvqrt\.so$' && fail "libsvqrt0 holds development files"
 # Unstripped libraries are some 10 MB.
-test "$(stat -c %s "$root/root/usr/$libdir/libsvqrt.so.0")" != 0
 test "$(stat -L -c %s "$root/root/usr/$libdir/libsvqrt.so.0")" -lt 1500000 || fail "the library in the package is not stripped"
 PKG_CONFIG_PATH=$root/root/usr/$libdir/pkgconfig
 export PKG_CONFIG_PATH
-"$cc" -o "$root/program" "$here/consumer/main.c" $(pkg-config --define-prefix --cflags --libs svqrt)
-LD_LIBRARY_PATH=$root/root/usr/$libdir "$root/program" "$model"
-if ls "$root"/deb/svq-tools_*.deb >/dev/null 2>&1; then
-  dpkg-deb -x "$root"/deb/svq-tools_*.deb "$root/root"
-  "$root/root/usr/bin/svqrun" --help >/dev/null || fail "svqrun of the package does not run"
+link= emulator=
+if [ $# -gt 0 ]; then  # cross compiled: what Depends names lies in the sysroot, and programs run by the emulator
+  sysroot=$1
+  shift
+  link="-L$sysroot/usr/lib/aarch64-linux-gnu -Wl,-rpath-link,$sysroot/usr/lib/aarch64-linux-gnu"
+  emulator="$* -E LD_LIBRARY_PATH=$root/root/usr/$libdir:$sysroot/usr/lib/aarch64-linux-gnu"
+  test "$(field libsvqrt0 Architecture)" = arm64 || fail "libsvqrt0 is for $(field libsvqrt0 Architecture)"
+else
+  LD_LIBRARY_PATH=$root/root/usr/$libdir
+  export LD_LIBRARY_PATH
+fi
+"$cc" -o "$root/program" "$here/consumer/main.c" $(pkg-config --define-prefix --cflags --libs svqrt) $link
+$emulator "$root/program" "$model"
+# tool PACKAGE PROGRAM NEEDED…: the package holds the program, which runs, and depends on what it needs.
+tool() {
+  package=$1 program=$2
+  shift 2
+  ls "$root"/deb/"$package"_*.deb >/dev/null 2>&1 || return 0
+  dpkg-deb -x "$root"/deb/"$package"_*.deb "$root/root"
+  $emulator "$root/root/usr/bin/$program" --help >/dev/null || fail "$program of the package does not run"
+  for needed; do
+    field "$package" Depends | grep -q "$needed" || fail "$package does not depend on $needed: $(field "$package" Depends)"
+  done
+}
+tool svq-tools svqrun libfmt libpcre2-8-0
+tool svq-convert svqconvert libtorch
+if ls "$root"/deb/libsvqrt-cuda0_*.deb >/dev/null 2>&1; then
+  dpkg-deb -c "$root"/deb/libsvqrt-cuda0_*.deb | grep -q 'libsvqrt-cuda\.so$' || fail "libsvqrt-cuda0 holds no module"
+  field libsvqrt-cuda0 Depends | grep -q "libsvqrt0 (= " || fail "libsvqrt-cuda0 does not depend on its libsvqrt0"
 fi
 echo
 for p in "$root"/deb/*.deb; do echo "$(basename "$p") $(stat -c %s "$p") bytes"; done

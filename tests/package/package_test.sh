@@ -49,4 +49,15 @@ fi
 "$cc" -std=c99 -o "$root/c99-static" "$root/consumer/main.c" \
   $(pkg-config --static --cflags --libs svqrt | sed 's/-lsvqrt/-l:libsvqrt.a/') $link
 for program in c99 cxx17 cxx20 c99-static; do run_one "$root/$program" "$@"; done
+# The component cuda is there when the module is.
+mkdir "$root/cuda" && printf 'cmake_minimum_required(VERSION 3.16)\nproject(p C)\nfind_package(svqrt REQUIRED COMPONENTS cuda)\n' >"$root/cuda/CMakeLists.txt"
+configure() {
+  "$cmake" -S "$root/cuda" -B "$root/build-cuda" -DCMAKE_PREFIX_PATH="$root/usr" -DCMAKE_C_COMPILER="$cc" \
+    ${toolchain:+-DCMAKE_TOOLCHAIN_FILE="$toolchain" -DSVQ_SYSROOT="$sysroot" -DCMAKE_FIND_ROOT_PATH="$root/usr"} >"$root/log" 2>&1
+}
+configure && fail "the component cuda is found without a module"
+grep -q cuda "$root/log" || { cat "$root/log"; fail "the error does not name the component"; }
+touch "$root/usr/$libdir/libsvqrt-cuda.so"
+configure || { cat "$root/log"; fail "the component cuda is not found beside its module"; }
+
 echo "10 programs printed $expected"

@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
+#include "runtime/model/cpu_backend.h"
+#include "runtime/model/forward.h"
 #include "runtime/model/generate.h"
 #include "runtime/model/pace.h"
 #include "tests/runtime/helpers.h"
@@ -123,7 +127,102 @@ TEST_F(PaceTest, ACancelEndsAPause) {
   EXPECT_EQ(slept, 0u);
 }
 
+TEST_F(PaceTest, APollSeesCancelAndDeadlineAndShortensTheLongestTime) {
+  pace.limits.deadline_us = 1000;
+  pace.begin_call();
+  pace.begin_step();
+  for (int i = 0; i < 9; ++i) {
+    fake_now += 100;
+    EXPECT_FALSE(pace.poll());
+  }
+  EXPECT_EQ(pace.longest_step_us(), 100u);
+  fake_now += 100;
+  EXPECT_TRUE(pace.poll());
+  EXPECT_FALSE(pace.step());
+  pace.limits.deadline_us = 0;
+  pace.begin_call();
+  pace.begin_step();
+  EXPECT_FALSE(pace.poll());
+  pace.cancel();
+  EXPECT_TRUE(pace.poll());
+  EXPECT_TRUE(pace.take_cancel());
+  EXPECT_FALSE(pace.step());  // the chunk is lost all the same
+  pace.begin_step();
+  EXPECT_TRUE(step(1));
+}
+
 // ---------------------------------------------------------------- on sessions
+
+// Time passes by one at every look, so that a deadline falls where one likes: the pass ends there, not at the layer's
+// end, wherever it falls; what comes after it is as if it had not been.
+TEST(Manners, AChunkIsLeftInTheMiddleOfALayer) {
+  static uint64_t looks;
+  const rt::PaceClock counting{[] { return ++looks; }, [](uint64_t) {}};
+  for (const uint32_t bits : {2u, 16u}) {
+    const Loaded loaded({.n_layers = 1, .context = 1024, .bits = bits, .embedding_bits = bits});
+    const rt::Weights& w = loaded.model->weights();
+    for (const uint32_t threads : {1u, 3u}) {
+      rt::ThreadPool pool({.threads = threads});
+      rt::Arena arena(64 << 20), cache(16 << 20);
+      rt::CpuBackend backend(w, {.context = 1024, .max_tokens = 512, .threads = threads}, loaded.model->kernels(),
+                             &pool, arena, cache);
+      rt::Forward forward(w, backend);
+      const auto tokens = some_tokens(512, 272);
+      std::vector<float> whole(512 * 272), logits(512 * 272);
+      rt::Pace pace(threads, counting);
+      looks = 0;
+      pace.begin_call();
+      ASSERT_TRUE(forward.run(0, tokens, 0, whole.data(), false, pace));
+      const uint64_t all = looks;  // of a whole pass by the calling thread
+      EXPECT_GT(all, 40u / threads) << bits;
+      EXPECT_LE(pace.longest_step_us(), 1u);
+      if (threads > 1) continue;  // the workers' looks pass time too
+      for (uint64_t at = 4; at < all - 2; at += 53) {
+        looks = 0;
+        pace.limits.deadline_us = at;
+        pace.begin_call();
+        ASSERT_FALSE(forward.run(0, tokens, 0, logits.data(), false, pace)) << at << " of " << all;
+        EXPECT_LE(looks, at + 6) << all;
+        pace.limits.deadline_us = 0;
+        pace.begin_call();
+        ASSERT_TRUE(forward.run(0, tokens, 0, logits.data(), false, pace));
+        ASSERT_EQ(std::memcmp(logits.data(), whole.data(), logits.size() * sizeof(float)), 0) << at;
+      }
+    }
+  }
+}
+
+// Another thread cancels again and again: every evaluation is cancelled or right.
+TEST(Manners, CancelsAtAnyMomentLeaveASessionThatGoesOn) {
+  const Loaded loaded({.n_layers = 2, .context = 1024});
+  const auto tokens = some_tokens(300, 272);
+  rt::Session plain(loaded.model, {.threads = 1}), s(loaded.model, {.threads = 2, .chunk = 300});
+  plain.eval(tokens, nullptr);
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    for (uint32_t i = 0; !done; ++i) {
+      s.cancel();
+      std::this_thread::sleep_for(std::chrono::microseconds(50 + i * 37 % 4000));
+    }
+  });
+  int cancelled = 0, whole = 0;
+  for (int i = 0; i < 3000 && (cancelled < 50 || whole < 20); ++i) {
+    s.truncate(0);
+    const svq_status status = status_of([&] { s.eval(tokens, nullptr); });
+    if (status == SVQ_OK) {
+      ++whole;
+      EXPECT_EQ(std::memcmp(s.logits(), plain.logits(), 272 * sizeof(float)), 0);
+    } else {
+      ASSERT_EQ(status, SVQ_ERROR_CANCELLED);
+      ++cancelled;
+      EXPECT_EQ(s.position(), 0u);
+      EXPECT_EQ(s.logits(), nullptr);
+    }
+  }
+  done = true;
+  other.join();
+  EXPECT_GT(cancelled, 0);
+}
 
 TEST(Manners, ADeadlineStopsGenerationWithWhatItHas) {
   const Loaded loaded(make_tiny_saying('E'));

@@ -1,6 +1,7 @@
 #include "tools/bench/manners.h"
 
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +31,13 @@ uint64_t status_bytes(const char* key) {  // of /proc/self/status; 0: not known
   return 0;
 }
 
+// Times that the system gave a core of this process to another: what no bound covers.
+long preempted() {
+  rusage use{};
+  getrusage(RUSAGE_SELF, &use);
+  return use.ru_nivcsw;
+}
+
 std::vector<svq_token> random_tokens(size_t n, uint32_t vocab) {
   std::mt19937 rng(1);
   std::vector<svq_token> out(n);
@@ -45,6 +53,7 @@ std::string cancels(svq_session* session, const std::vector<svq_token>& prompt, 
     check(svq_session_set_limit(session, SVQ_LIMIT_CANCEL_US, bound));
     std::vector<double> latency;
     uint32_t longest = 0;
+    const long before = preempted();
     for (int i = 0; i < 15; ++i) {
       check(svq_session_truncate(session, 0));
       std::atomic<bool> started{false};
@@ -68,11 +77,12 @@ std::string cancels(svq_session* session, const std::vector<svq_token>& prompt, 
         (void)svq_session_eval(session, prompt.data(), 1);  // takes the cancel that came too late
       }
     }
+    const long switches = preempted() - before;
     if (latency.empty()) continue;
     std::sort(latency.begin(), latency.end());
-    out += fmt::format("cancel, bound {:>8}: median {:.2f} ms, worst of {} {:.2f} ms, longest step {:.2f} ms\n",
+    out += fmt::format("cancel, bound {:>8}: median {:.2f} ms, worst of {} {:.2f} ms, longest step {:.2f} ms; {} times taken off a core\n",
                        bound == 0 ? "none" : fmt::format("{} ms", bound / 1000), latency[latency.size() / 2] * 1e3, latency.size(),
-                       latency.back() * 1e3, longest * 1e-3);
+                       latency.back() * 1e3, longest * 1e-3, switches);
   }
   check(svq_session_set_limit(session, SVQ_LIMIT_CANCEL_US, 0));
   return out;
@@ -145,9 +155,8 @@ std::string manners_report(const MannersOptions& o) {
   svq_size_estimate estimate;
   check(svq_estimate_size(o.model.c_str(), nullptr, &estimate));
   const uint64_t peak = status_bytes("VmHWM:"), kv = estimate.kv_bytes_per_token * o.tokens;
-  // Two caches of `tokens`, and the saved bytes while they were written or read.
-  out += fmt::format("peak memory {}: {} above file, two KV caches and the saved session\n", format_bytes(peak),
-                     format_bytes(peak > info.file_bytes + 2 * kv + bytes ? peak - info.file_bytes - 2 * kv - bytes : 0));
+  out += fmt::format("peak memory {}: {} above file and two KV caches of as many tokens\n", format_bytes(peak),
+                     format_bytes(peak > info.file_bytes + 2 * kv ? peak - info.file_bytes - 2 * kv : 0));
 
   out += cancels(session.get(), prompt, prefill);
 

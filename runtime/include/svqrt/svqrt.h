@@ -92,7 +92,9 @@ typedef enum svq_model_parameter {
   SVQ_MODEL_LOCK = 5,           /* 1: read the file into memory and keep it there (mlock): no page fault later; needs a
                                    RLIMIT_MEMLOCK of the file's size. Default 0. Not on a GPU, which has a copy of its own */
   SVQ_MODEL_DEVICE = 6,         /* an svq_device: where sessions of this model run. Default SVQ_DEVICE_CPU */
-  SVQ_MODEL_GPU = 7             /* which GPU, counted as CUDA does; default 0 */
+  SVQ_MODEL_GPU = 7,            /* which GPU, counted as CUDA does; default 0 */
+  SVQ_MODEL_GPU_MAPPED = 8      /* 1: the GPU reads the mapped file in place (cudaHostRegister) instead of a copy; where it
+                                   cannot, a copy is made and the log says so. Not every device can. Default 0 */
 } svq_model_parameter;
 
 typedef enum svq_device {
@@ -204,7 +206,7 @@ typedef enum svq_session_parameter {
   SVQ_SESSION_AFFINITY = 7,        /* bit mask of the cores 0–63 that workers may use; 0 (default): any */
   SVQ_SESSION_SHIFT = 8,           /* what a full context does. 0 (default): SVQ_ERROR_CONTEXT_FULL, and a generation stops;
                                       1: the older half of the tokens behind the first SVQ_SESSION_KEEP makes room. The
-                                      logits then no longer depend on the tokens in the context alone. Not on a GPU yet */
+                                      logits then no longer depend on the tokens in the context alone */
   SVQ_SESSION_KEEP = 9,            /* first tokens that are never shifted out, e.g. the system prompt's. Default 0 */
   SVQ_SESSION_PRIORITY = 10,       /* nice value of the workers, -20 to 19; 20: only when a core is idle otherwise.
                                       Default 0: that of the creating thread. The calling thread's is its own affair.
@@ -222,8 +224,7 @@ SVQ_API void svq_session_free(svq_session* session);
 
 /* A new session that holds what `session` holds: tokens, logits, sampler settings and random state. The pages of the KV
  * cache are shared, not copied, until one of the two writes to them: evaluate a system prompt once, then fork a session
- * per conversation. Of params (may be NULL) the context's size and KV_BITS are those of the session forked.
- * Not on a GPU yet, nor save and restore: SVQ_ERROR_UNSUPPORTED. */
+ * per conversation. Of params (may be NULL) the context's size and KV_BITS are those of the session forked. */
 SVQ_API svq_status svq_session_fork(svq_session* session, const svq_session_params* params, svq_session** out);
 
 /* The context as bytes: tokens, KV cache, logits, random state, with a checksum and the model's fingerprint. *n in:
@@ -232,20 +233,24 @@ SVQ_API svq_status svq_session_save(const svq_session* session, void* buffer, si
 /* Replaces the context by a saved one, and continues exactly as the saved session would have. Safe on untrusted bytes. On
  * failure nothing has changed: SVQ_ERROR_MISMATCH (names both models), _CHECKSUM, _FORMAT, _VERSION, _CONTEXT_FULL. */
 SVQ_API svq_status svq_session_restore(svq_session* session, const void* data, size_t n);
-/* The same with a file; it is written under a temporary name, synced and renamed. */
+/* The same with a file; it is written under a temporary name, synced and renamed. Neither holds the bytes in memory. A file
+ * that is written to while it is read leaves the session without tokens (SVQ_ERROR_CHECKSUM). */
 SVQ_API svq_status svq_session_save_file(const svq_session* session, const char* path);
 SVQ_API svq_status svq_session_restore_file(svq_session* session, const char* path);
 
-/* Manners beside a control loop; may be changed between two calls. A call's work is a row of steps, one per layer (on a
- * GPU one per chunk), and each is followed by a look at the clock and at the cancel flag. */
+/* Manners beside a control loop; may be changed between two calls. While it works, every thread of a session looks at the
+ * cancel flag and the clock after each piece of some tens of microseconds, and leaves the rest of a chunk that is cancelled
+ * or late; the duty limit is kept after each layer. On a GPU a chunk is one piece. What no library can bound is time in which the
+ * system runs something else on a thread's core: SVQ_SESSION_AFFINITY and _PRIORITY keep it short. */
 typedef enum svq_limit_parameter {
   SVQ_LIMIT_DEADLINE_US = 1,    /* microseconds for one call of eval or generate; 0 (default): none. eval then returns
                                    SVQ_ERROR_DEADLINE with the chunks done so far in the context; generate returns SVQ_OK
                                    with what it has and stop = 5, and begins no token that the last one's time says it
                                    could not finish */
   SVQ_LIMIT_CANCEL_US = 2,      /* how long a cancel or deadline may go unnoticed: chunks are made so small, from the
-                                   speed measured, that no step takes longer. One token's longest step is the least that
-                                   can be held (svq_generate_result.longest_step_us); 0 (default): SVQ_SESSION_CHUNK */
+                                   speed measured, that no piece of work takes longer (svq_generate_result.longest_step_us
+                                   tells); on a CPU, whose pieces are short anyway, only far below a millisecond. 0
+                                   (default): SVQ_SESSION_CHUNK */
   SVQ_LIMIT_DUTY_PERCENT = 3,   /* 1 to 100 (default): share of the time that the session's threads or GPU may work … */
   SVQ_LIMIT_DUTY_WINDOW_US = 4  /* … within each window of so many microseconds; default 10000 */
 } svq_limit_parameter;

@@ -62,7 +62,8 @@ struct ModelOptions {
   std::int64_t memory_budget = 0;  // SVQ_MODEL_MEMORY_BUDGET
   bool lock = false;               // SVQ_MODEL_LOCK
   svq_device device = SVQ_DEVICE_CPU;
-  std::int64_t gpu = 0;  // SVQ_MODEL_GPU
+  std::int64_t gpu = 0;     // SVQ_MODEL_GPU
+  bool gpu_mapped = false;  // SVQ_MODEL_GPU_MAPPED
 };
 
 struct SessionOptions {
@@ -91,6 +92,7 @@ class Model {
     check(svq_model_params_set(params.get(), SVQ_MODEL_LOCK, options.lock));
     check(svq_model_params_set(params.get(), SVQ_MODEL_DEVICE, options.device));
     check(svq_model_params_set(params.get(), SVQ_MODEL_GPU, options.gpu));
+    check(svq_model_params_set(params.get(), SVQ_MODEL_GPU_MAPPED, options.gpu_mapped));
     svq_model* model = nullptr;
     check(svq_model_load(path.c_str(), params.get(), &model));
     handle_.reset(model);

@@ -11,7 +11,8 @@ from ._library import lib as _lib
 __all__ = ["Model", "Session", "Grammar", "Error", "Result", "version"]
 __version__ = "0.1.0"
 
-_MODEL = {"verify": 1, "memory_limit": 2, "prefault": 3, "memory_budget": 4, "lock": 5, "device": 6, "gpu": 7}
+_MODEL = {"verify": 1, "memory_limit": 2, "prefault": 3, "memory_budget": 4, "lock": 5, "device": 6, "gpu": 7,
+          "gpu_mapped": 8}
 _SESSION = {"context": 1, "threads": 2, "kv_bits": 3, "chunk": 4, "activations": 5, "pin_threads": 6, "affinity": 7, "shift": 8,
             "keep": 9, "priority": 10, "lock": 11, "gpu_priority": 12}
 _LIMIT = {"deadline_us": 1, "cancel_us": 2, "duty_percent": 3, "duty_window_us": 4}
@@ -76,7 +77,8 @@ class Result(NamedTuple):
 
 
 class Model:
-    """A loaded .svq file. Options as in svqrt.h: verify, memory_limit, prefault, memory_budget, lock, device, gpu."""
+    """A loaded .svq file. Options as in svqrt.h: verify, memory_limit, prefault, memory_budget, lock, device, gpu,
+    gpu_mapped."""
 
     def __init__(self, path: str, **options: int):
         self._handle = c_void_p()

@@ -41,6 +41,7 @@ class Node : public rclcpp::Node {
         });
   }
   ~Node() override {
+    stopping_ = true;
     session_.cancel();
     if (worker_.joinable()) worker_.join();
   }
@@ -58,19 +59,28 @@ class Node : public rclcpp::Node {
   void run(Goal& goal) {
     const auto request = goal.get_goal();
     auto result = std::make_shared<Generate::Result>();
+    // A cancel that came as the goal before this one ended counts for the next call: that one is made again.
+    for (bool again = true; again;) {
+      again = !attempt(goal, *request, result);
+      if (again) *result = Generate::Result();
+    }
+  }
+
+  // False: cancelled, but not by this goal's client.
+  bool attempt(Goal& goal, const Generate::Goal& request, const std::shared_ptr<Generate::Result>& result) {
     try {
       std::optional<svq::Grammar> grammar;
-      if (!request->schema.empty()) grammar.emplace(model_, SVQ_GRAMMAR_JSON_SCHEMA, request->schema);
+      if (!request.schema.empty()) grammar.emplace(model_, SVQ_GRAMMAR_JSON_SCHEMA, request.schema);
       if (grammar) {
         session_.set_grammar(*grammar);
       } else {
         session_.clear_grammar();
       }
       session_.truncate(0);
-      session_.set_limit(SVQ_LIMIT_DEADLINE_US, static_cast<std::int64_t>(request->seconds * 1e6));
+      session_.set_limit(SVQ_LIMIT_DEADLINE_US, static_cast<std::int64_t>(request.seconds * 1e6));
       auto feedback = std::make_shared<Generate::Feedback>();
-      const auto r = session_.generate(model_.chat_tokenize({{"user", request->prompt}}),
-                                       request->max_tokens == 0 ? 256 : request->max_tokens,
+      const auto r = session_.generate(model_.chat_tokenize({{"user", request.prompt}}),
+                                       request.max_tokens == 0 ? 256 : request.max_tokens,
                                        [&](std::string_view text, svq_token) {
                                          feedback->text = text;
                                          result->text += text;
@@ -86,6 +96,7 @@ class Node : public rclcpp::Node {
         goal.succeed(result);
       }
     } catch (const svq::Error& e) {
+      if (e.status() == SVQ_ERROR_CANCELLED && !goal.is_canceling() && !stopping_) return false;
       result->stop = e.status() == SVQ_ERROR_CANCELLED ? "cancelled" : e.what();
       if (goal.is_canceling()) {
         goal.canceled(result);
@@ -93,11 +104,12 @@ class Node : public rclcpp::Node {
         goal.abort(result);
       }
     }
+    return true;
   }
 
   svq::Model model_;
   svq::Session session_;
-  std::atomic<bool> busy_{false};
+  std::atomic<bool> busy_{false}, stopping_{false};
   std::thread worker_;
   rclcpp_action::Server<Generate>::SharedPtr server_;
 };
