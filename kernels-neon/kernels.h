@@ -51,6 +51,13 @@ struct Quantized {
   float beta = 0;          // Σ_g B_g · u_g
 };
 
+// One query head [head_dim] over cached positions [first, last], both included.
+struct AttendQuery {
+  const float* q;
+  float* out;  // [head_dim], not q
+  uint32_t first, last;
+};
+
 struct Table {
   const char* name;
   Isa isa;
@@ -101,13 +108,13 @@ struct Table {
   void (*add)(float* x, const float* y, uint32_t n);                           // x += y
   void (*axpby)(float* x, const float* y, float a, uint32_t n);                // x += a·y
 
-  // ---- attention/ ---- one query head over cached positions [first, last] (inclusive), online softmax in blocks
-  // aligned to absolute positions. k, v: position p of this kv head at base + p·stride (in elements).
-  void (*attend_f16)(const float* q, const uint16_t* k, const uint16_t* v, size_t stride, uint32_t first, uint32_t last,
-                     uint32_t head_dim, float scale, float* out);
+  // ---- attention/ ---- queries of one kv head, each over its cached positions, online softmax in blocks aligned to
+  // absolute positions. k, v: position p of this kv head at base + p·stride (in elements).
+  void (*attend_f16)(const AttendQuery* queries, uint32_t n, const uint16_t* k, const uint16_t* v, size_t stride,
+                     uint32_t head_dim, float scale);
   // int8 cache: value = code · scale; k_scale, v_scale: position p at base + p·scale_stride.
-  void (*attend_i8)(const float* q, const int8_t* k, const int8_t* v, const float* k_scale, const float* v_scale, size_t stride,
-                    size_t scale_stride, uint32_t first, uint32_t last, uint32_t head_dim, float scale, float* out);
+  void (*attend_i8)(const AttendQuery* queries, uint32_t n, const int8_t* k, const int8_t* v, const float* k_scale,
+                    const float* v_scale, size_t stride, size_t scale_stride, uint32_t head_dim, float scale);
   void (*store_f16)(const float* x, uint32_t n, uint16_t* out);               // round to nearest even
   void (*store_i8)(const float* x, uint32_t n, int8_t* out, float* scale);    // symmetric, scale = max|x| / 127
 };

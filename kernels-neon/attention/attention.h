@@ -1,7 +1,11 @@
-// One query head [head_dim] over the cached positions first … last, both included (last ≥ first):
+// Queries that read the same keys and values, each over its own cached positions first … last, both included
+// (last ≥ first):
 //   out = Σ_p softmax_p(scale · q·k_p) v_p
-// Online softmax over blocks of kAttentionBlock positions aligned to absolute positions, so that the result depends on
-// (first, last) and the values alone, never on how the prompt was cut. Sums are f32; exp as in simd/exp.h.
+// They are the heads of a group and the tokens of a chunk, in any number. Four at a time share every key and value
+// loaded from the cache; positions between the smallest first and the largest last of the four are read.
+// Online softmax over blocks of kAttentionBlock positions aligned to absolute positions. A query's result depends on
+// its (first, last) and the values alone, never on how the prompt was cut nor on the queries beside it. Sums are f32;
+// exp as in simd/exp.h.
 //
 // k, v: position p of this head's keys and values at base + p · stride elements.
 // attend_f16   f16 elements.
@@ -15,13 +19,12 @@
 #include "kernels-neon/kernels.h"
 
 namespace svq::kernels {
-inline constexpr uint32_t kAttentionBlock = 32;
+inline constexpr uint32_t kAttentionBlock = 64;
 inline constexpr uint32_t kMaxHeadDim = 1024;
-using AttendF16Fn = void(const float* q, const uint16_t* k, const uint16_t* v, size_t stride, uint32_t first,
-                         uint32_t last, uint32_t head_dim, float scale, float* out);
-using AttendI8Fn = void(const float* q, const int8_t* k, const int8_t* v, const float* k_scale, const float* v_scale,
-                        size_t stride, size_t scale_stride, uint32_t first, uint32_t last, uint32_t head_dim,
-                        float scale, float* out);
+using AttendF16Fn = void(const AttendQuery* queries, uint32_t n, const uint16_t* k, const uint16_t* v, size_t stride,
+                         uint32_t head_dim, float scale);
+using AttendI8Fn = void(const AttendQuery* queries, uint32_t n, const int8_t* k, const int8_t* v, const float* k_scale,
+                        const float* v_scale, size_t stride, size_t scale_stride, uint32_t head_dim, float scale);
 using StoreF16Fn = void(const float* x, uint32_t n, uint16_t* out);
 using StoreI8Fn = void(const float* x, uint32_t n, int8_t* out, float* scale);
 namespace scalar {

@@ -8,9 +8,9 @@
 namespace svq::kernels {
 namespace {
 
-// Positions of a f16 cache; `scale` is 1 and disappears.
 template <class V>
 struct F16Cache {
+  static constexpr bool kScaled = false;
   const uint16_t* base;
   size_t stride;
   const uint16_t* at(size_t p) const { return base + p * stride; }
@@ -20,6 +20,7 @@ struct F16Cache {
 
 template <class V>
 struct I8Cache {
+  static constexpr bool kScaled = true;
   const int8_t* base;
   size_t stride;
   const float* scales;
@@ -37,94 +38,176 @@ inline typename V::F load_tail(const T* p, size_t n) {
   return Cache::load(tail);
 }
 
-template <class V, class Cache, int P>
-inline void dots(const float* q, const Cache& k, size_t position, size_t n, float* score) {
+// Up to four queries and the block of positions they are at. Scores lie as [position][4 queries]: a vector holds
+// kLanes / 4 positions, and what softmax needs of a query stands in the same place of every quad.
+template <class V, class Cache, int Q>
+struct AttendTile {
   using F = typename V::F;
-  F sum[P];
-  for (int j = 0; j < P; ++j) sum[j] = V::zero();
-  size_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) {
-    const F query = V::load(q + i);
-    for (int j = 0; j < P; ++j) sum[j] = V::fma(query, Cache::load(k.at(position + j) + i), sum[j]);
-  }
-  if (i < n) {
-    float tail[V::kLanes] = {};
-    std::memcpy(tail, q + i, (n - i) * sizeof(float));
-    const F query = V::load(tail);
-    for (int j = 0; j < P; ++j) {
-      sum[j] = V::fma(query, load_tail<V, Cache>(k.at(position + j) + i, n - i), sum[j]);
+  static constexpr size_t kLanes = V::kLanes;
+  static constexpr int kPositions = kLanes / 4;         // of a vector of scores
+  static constexpr int kVectors = kLanes == 4 ? 4 : 1;  // of scores at a time: 16, 8, 16 accumulators
+  static constexpr int kColumns = kLanes == 8 ? 2 : 4;  // vectors of output columns at a time
+  static constexpr int kStep = kPositions * kVectors;
+  static_assert(kAttentionBlock % kStep == 0);
+
+  const AttendQuery* query;
+  const Cache& keys;
+  const Cache& values;
+  const uint32_t head_dim;
+  const float scale;
+  const size_t whole = head_dim / kLanes * kLanes, rest = head_dim - whole;
+
+  float query_tail[Q][kLanes] = {}, out_tail[Q][kLanes] = {};  // elements past `whole`
+  alignas(64) float score[kAttentionBlock * 4];
+  float shrink[kLanes];
+  uint64_t begin = 0;                 // first position of the block: a multiple of kAttentionBlock, as sums go by lane
+  uint32_t low = 0, n = 0;            // [low, n): the block's positions that a query attends
+  uint32_t from[Q] = {}, to[Q] = {};  // [from, to): those of each query
+
+  // score[j …] for kStep positions; those outside [low, n) repeat its ends, and the mask overwrites them.
+  void dots(uint32_t j) {
+    F sum[kStep][4];
+    for (int p = 0; p < kStep; ++p) {
+      for (int q = 0; q < 4; ++q) sum[p][q] = V::zero();
+    }
+    const decltype(keys.at(0)) base = keys.at(begin);
+    size_t at[kStep];  // elements from base
+    for (uint32_t p = 0; p < kStep; ++p) at[p] = (j + p < low ? low : j + p < n ? j + p : n - 1) * keys.stride;
+    for (size_t i = 0; i < whole; i += kLanes) {
+      F key[kStep];
+      for (int p = 0; p < kStep; ++p) key[p] = Cache::load(base + at[p] + i);
+      for (int q = 0; q < Q; ++q) {
+        const F x = V::load(query[q].q + i);
+        for (int p = 0; p < kStep; ++p) sum[p][q] = V::fma(x, key[p], sum[p][q]);
+      }
+    }
+    if (rest) {
+      for (int p = 0; p < kStep; ++p) {
+        const F key = load_tail<V, Cache>(base + at[p] + whole, rest);
+        for (int q = 0; q < Q; ++q) sum[p][q] = V::fma(V::load(query_tail[q]), key, sum[p][q]);
+      }
+    }
+    for (int v = 0; v < kVectors; ++v) {
+      V::store(score + j * 4 + v * kLanes, V::mul(V::sum_to_quads(sum + v * kPositions), V::splat(scale)));
     }
   }
-  if constexpr (P == 4) {
-    V::sum4(sum, score);
-  } else {
-    for (int j = 0; j < P; ++j) score[j] = V::sum(sum[j]);
-  }
-  for (int j = 0; j < P; ++j) score[j] *= k.scale(position + j);
-}
 
-// out[C vectors at column i] = out · shrink + Σ_j p[j] v_j, with the accumulators in registers over the block.
-template <class V, class Cache, int C>
-inline void weigh(const Cache& v, size_t position, uint32_t n, const float* p, float shrink, size_t i, float* out) {
-  using F = typename V::F;
-  F sum[C];
-  for (int c = 0; c < C; ++c) sum[c] = V::mul(V::load(out + i + c * V::kLanes), V::splat(shrink));
-  for (uint32_t j = 0; j < n; ++j) {
-    const F weight = V::splat(p[j]);
-    const auto* value = v.at(position + j) + i;
-    for (int c = 0; c < C; ++c) sum[c] = V::fma(weight, Cache::load(value + c * V::kLanes), sum[c]);
+  void mask(uint32_t start, uint32_t padded, float value) {
+    for (int q = 0; q < Q; ++q) {
+      for (uint32_t j = start; j < from[q]; ++j) score[j * 4 + q] = value;
+      for (uint32_t j = to[q] > start ? to[q] : start; j < padded; ++j) score[j * 4 + q] = value;
+    }
   }
-  for (int c = 0; c < C; ++c) V::store(out + i + c * V::kLanes, sum[c]);
-}
+
+  void scale_scores(const Cache& cache) {
+    for (uint32_t j = low; j < n; ++j) {
+      for (int q = 0; q < 4; ++q) score[j * 4 + q] *= cache.scale(begin + j);
+    }
+  }
+
+  // out[C vectors at column i] = out · shrink + Σ_j p[j] v_j, in the order of positions for every query.
+  template <int C>
+  void weigh(size_t i, uint32_t common_from, uint32_t common_to) {
+    F sum[Q][C];
+    for (int q = 0; q < Q; ++q) {
+      for (int c = 0; c < C; ++c) sum[q][c] = V::mul(V::load(query[q].out + i + c * kLanes), V::splat(shrink[q]));
+    }
+    const auto add = [&](int q, uint32_t j, uint32_t end) {
+      for (; j < end; ++j) {
+        const F p = V::splat(score[j * 4 + q]);
+        const auto* value = values.at(begin + j) + i;
+        for (int c = 0; c < C; ++c) sum[q][c] = V::fma(p, Cache::load(value + c * kLanes), sum[q][c]);
+      }
+    };
+    for (int q = 0; q < Q; ++q) add(q, from[q], common_from < to[q] ? common_from : to[q]);
+    for (uint32_t j = common_from; j < common_to; ++j) {
+      const auto* value = values.at(begin + j) + i;
+      F x[C];
+      for (int c = 0; c < C; ++c) x[c] = Cache::load(value + c * kLanes);
+      for (int q = 0; q < Q; ++q) {
+        const F p = V::splat(score[j * 4 + q]);
+        for (int c = 0; c < C; ++c) sum[q][c] = V::fma(p, x[c], sum[q][c]);
+      }
+    }
+    for (int q = 0; q < Q; ++q) add(q, common_to > from[q] ? common_to : from[q], to[q]);
+    for (int q = 0; q < Q; ++q) {
+      for (int c = 0; c < C; ++c) V::store(query[q].out + i + c * kLanes, sum[q][c]);
+    }
+  }
+
+  void weigh_tail() {
+    for (int q = 0; q < Q; ++q) {
+      F sum = V::mul(V::load(out_tail[q]), V::splat(shrink[q]));
+      for (uint32_t j = from[q]; j < to[q]; ++j) {
+        sum = V::fma(V::splat(score[j * 4 + q]), load_tail<V, Cache>(values.at(begin + j) + whole, rest), sum);
+      }
+      V::store(out_tail[q], sum);
+    }
+  }
+
+  void run() {
+    uint64_t position = query[0].first, last = query[0].last;
+    for (int q = 0; q < Q; ++q) {
+      if (query[q].first < position) position = query[q].first;
+      if (query[q].last > last) last = query[q].last;
+      std::memcpy(query_tail[q], query[q].q + whole, rest * sizeof(float));
+      for (uint32_t i = 0; i < head_dim; ++i) query[q].out[i] = 0;
+    }
+    // A query without a position yet has the lowest finite number: differences stay finite.
+    F largest = V::splat(-__FLT_MAX__), total = V::zero();
+    for (; position <= last; position = begin + n) {
+      begin = position / kAttentionBlock * kAttentionBlock;
+      low = static_cast<uint32_t>(position - begin);
+      uint64_t end = begin + kAttentionBlock;
+      if (end > last + 1) end = last + 1;
+      n = static_cast<uint32_t>(end - begin);
+      uint32_t common_from = low, common_to = n;
+      for (int q = 0; q < Q; ++q) {
+        const uint64_t first = query[q].first, after = uint64_t{query[q].last} + 1;
+        from[q] = first <= begin ? 0 : first >= end ? n : static_cast<uint32_t>(first - begin);
+        to[q] = after >= end ? n : after <= begin ? 0 : static_cast<uint32_t>(after - begin);
+        if (from[q] > common_from) common_from = from[q];
+        if (to[q] < common_to) common_to = to[q];
+      }
+      if (common_from >= common_to) common_from = common_to = n;
+
+      for (uint32_t j = low / kStep * kStep; j < n; j += kStep) dots(j);
+      if (Cache::kScaled) scale_scores(keys);
+      const uint32_t start = low / kPositions * kPositions, padded = (n + kPositions - 1) / kPositions * kPositions;
+      const bool uneven = start != common_from || padded != common_to;
+      if (uneven) mask(start, padded, -__builtin_inff());
+      F now = largest;
+      for (uint32_t i = start * 4; i < padded * 4; i += kLanes) now = V::max(V::load(score + i), now);
+      now = V::largest_of_quads(now);
+      V::store(shrink, exp<V>(V::sub(largest, now)));
+      for (uint32_t i = start * 4; i < padded * 4; i += kLanes)
+        V::store(score + i, exp<V>(V::sub(V::load(score + i), now)));
+      if (uneven) mask(start, padded, 0);  // exp is never 0
+      total = V::mul(total, V::load(shrink));
+      for (uint32_t i = start * 4; i < padded * 4; i += kLanes) total = V::add(total, V::load(score + i));
+      largest = now;
+      if (Cache::kScaled) scale_scores(values);
+      size_t i = 0;
+      for (; i + kColumns * kLanes <= whole; i += kColumns * kLanes) weigh<kColumns>(i, common_from, common_to);
+      for (; i < whole; i += kLanes) weigh<1>(i, common_from, common_to);
+      if (rest) weigh_tail();
+    }
+    float sum[kLanes];
+    V::store(sum, V::sum_of_quads(total));
+    for (int q = 0; q < Q; ++q) {
+      std::memcpy(query[q].out + whole, out_tail[q], rest * sizeof(float));
+      for (size_t i = 0; i < head_dim; ++i) query[q].out[i] /= sum[q];
+    }
+  }
+};
 
 template <class V, class Cache>
-void attend_body(const float* q, const Cache& k, const Cache& v, uint32_t first, uint32_t last, uint32_t head_dim,
-                 float scale, float* out) {
-  using F = typename V::F;
-  constexpr size_t kLanes = V::kLanes;
-  const size_t whole = head_dim / kLanes * kLanes, rest = head_dim - whole;
-  float tail[kLanes] = {};  // out's elements past `whole`
-  for (size_t i = 0; i < head_dim; ++i) out[i] = 0;
-  float largest = -__builtin_inff(), total = 0;
-  for (uint64_t begin = first; begin <= last;) {
-    uint64_t end = (begin / kAttentionBlock + 1) * kAttentionBlock;
-    if (end > uint64_t{last} + 1) end = uint64_t{last} + 1;
-    const uint32_t n = static_cast<uint32_t>(end - begin);
-    alignas(64) float score[kAttentionBlock];
-    uint32_t j = 0;
-    for (; j + 4 <= n; j += 4) dots<V, Cache, 4>(q, k, begin + j, head_dim, score + j);
-    for (; j < n; ++j) dots<V, Cache, 1>(q, k, begin + j, head_dim, score + j);
-    for (; j < kAttentionBlock; ++j) score[j] = -__builtin_inff();
-    F most = V::splat(largest);
-    for (j = 0; j < kAttentionBlock; j += kLanes) {
-      const F s = V::mul(V::load(score + j), V::splat(scale));
-      V::store(score + j, s);
-      most = V::max(s, most);
-    }
-    const float now = V::largest(most);
-    for (j = 0; j < kAttentionBlock; j += kLanes)
-      V::store(score + j, exp<V>(V::sub(V::load(score + j), V::splat(now))));
-    for (j = n; j < kAttentionBlock; ++j) score[j] = 0;  // exp is never 0
-    F block_total = V::zero();
-    for (j = 0; j < kAttentionBlock; j += kLanes) block_total = V::add(block_total, V::load(score + j));
-    float lane[kLanes];
-    V::store(lane, exp<V>(V::splat(largest - now)));
-    const float shrink = lane[0];
-    total = total * shrink + V::sum(block_total);
-    largest = now;
-    for (j = 0; j < n; ++j) score[j] *= v.scale(begin + j);
-    size_t i = 0;
-    for (; i + 4 * kLanes <= whole; i += 4 * kLanes) weigh<V, Cache, 4>(v, begin, n, score, shrink, i, out);
-    for (; i < whole; i += kLanes) weigh<V, Cache, 1>(v, begin, n, score, shrink, i, out);
-    if (rest) {
-      F sum = V::mul(V::load(tail), V::splat(shrink));
-      for (j = 0; j < n; ++j) sum = V::fma(V::splat(score[j]), load_tail<V, Cache>(v.at(begin + j) + whole, rest), sum);
-      V::store(tail, sum);
-    }
-    begin = end;
-  }
-  std::memcpy(out + whole, tail, rest * sizeof(float));
-  for (size_t i = 0; i < head_dim; ++i) out[i] /= total;
+void attend_body(const AttendQuery* queries, uint32_t n, const Cache& k, const Cache& v, uint32_t head_dim,
+                 float scale) {
+  for (; n >= 4; n -= 4, queries += 4) AttendTile<V, Cache, 4>{queries, k, v, head_dim, scale}.run();
+  if (n == 3) AttendTile<V, Cache, 3>{queries, k, v, head_dim, scale}.run();
+  if (n == 2) AttendTile<V, Cache, 2>{queries, k, v, head_dim, scale}.run();
+  if (n == 1) AttendTile<V, Cache, 1>{queries, k, v, head_dim, scale}.run();
 }
 
 template <class V>

@@ -9,8 +9,8 @@ namespace {
 
 // key(p, i), value(p, i): element i of position p in f32.
 template <class Key, class Value>
-void attend(const float* q, Key key, Value value, uint32_t first, uint32_t last, uint32_t head_dim, float scale,
-            float* out) {
+void attend(const AttendQuery& query, Key key, Value value, uint32_t head_dim, float scale) {
+  const auto [q, out, first, last] = query;
   float largest = -std::numeric_limits<float>::infinity(), total = 0;
   for (uint32_t i = 0; i < head_dim; ++i) out[i] = 0;
   for (uint64_t begin = first; begin <= last;) {
@@ -41,20 +41,24 @@ void attend(const float* q, Key key, Value value, uint32_t first, uint32_t last,
 
 }  // namespace
 
-void attend_f16(const float* q, const uint16_t* k, const uint16_t* v, size_t stride, uint32_t first, uint32_t last,
-                uint32_t head_dim, float scale, float* out) {
-  attend(
-      q, [=](size_t p, uint32_t i) { return soft::half_to_float(k[p * stride + i]); },
-      [=](size_t p, uint32_t i) { return soft::half_to_float(v[p * stride + i]); }, first, last, head_dim, scale, out);
+void attend_f16(const AttendQuery* queries, uint32_t n, const uint16_t* k, const uint16_t* v, size_t stride,
+                uint32_t head_dim, float scale) {
+  for (uint32_t i = 0; i < n; ++i) {
+    attend(
+        queries[i], [=](size_t p, uint32_t c) { return soft::half_to_float(k[p * stride + c]); },
+        [=](size_t p, uint32_t c) { return soft::half_to_float(v[p * stride + c]); }, head_dim, scale);
+  }
 }
 
-void attend_i8(const float* q, const int8_t* k, const int8_t* v, const float* k_scale, const float* v_scale,
-               size_t stride, size_t scale_stride, uint32_t first, uint32_t last, uint32_t head_dim, float scale,
-               float* out) {
-  attend(
-      q, [=](size_t p, uint32_t i) { return static_cast<float>(k[p * stride + i]) * k_scale[p * scale_stride]; },
-      [=](size_t p, uint32_t i) { return static_cast<float>(v[p * stride + i]) * v_scale[p * scale_stride]; }, first,
-      last, head_dim, scale, out);
+void attend_i8(const AttendQuery* queries, uint32_t n, const int8_t* k, const int8_t* v, const float* k_scale,
+               const float* v_scale, size_t stride, size_t scale_stride, uint32_t head_dim, float scale) {
+  for (uint32_t i = 0; i < n; ++i) {
+    attend(
+        queries[i],
+        [=](size_t p, uint32_t c) { return static_cast<float>(k[p * stride + c]) * k_scale[p * scale_stride]; },
+        [=](size_t p, uint32_t c) { return static_cast<float>(v[p * stride + c]) * v_scale[p * scale_stride]; },
+        head_dim, scale);
+  }
 }
 
 void store_f16(const float* x, uint32_t n, uint16_t* out) {

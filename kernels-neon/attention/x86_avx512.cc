@@ -6,17 +6,16 @@
 
 namespace svq::kernels::avx512 {
 
-void attend_f16(const float* q, const uint16_t* k, const uint16_t* v, size_t stride, uint32_t first, uint32_t last,
-                uint32_t head_dim, float scale, float* out) {
+void attend_f16(const AttendQuery* queries, uint32_t n, const uint16_t* k, const uint16_t* v, size_t stride,
+                uint32_t head_dim, float scale) {
   const F16Cache<V16> keys = {k, stride}, values = {v, stride};
-  attend_body<V16>(q, keys, values, first, last, head_dim, scale, out);
+  attend_body<V16>(queries, n, keys, values, head_dim, scale);
 }
 
-void attend_i8(const float* q, const int8_t* k, const int8_t* v, const float* k_scale, const float* v_scale,
-               size_t stride, size_t scale_stride, uint32_t first, uint32_t last, uint32_t head_dim, float scale,
-               float* out) {
+void attend_i8(const AttendQuery* queries, uint32_t n, const int8_t* k, const int8_t* v, const float* k_scale,
+               const float* v_scale, size_t stride, size_t scale_stride, uint32_t head_dim, float scale) {
   const I8Cache<V16> keys = {k, stride, k_scale, scale_stride}, values = {v, stride, v_scale, scale_stride};
-  attend_body<V16>(q, keys, values, first, last, head_dim, scale, out);
+  attend_body<V16>(queries, n, keys, values, head_dim, scale);
 }
 
 void store_f16(const float* x, uint32_t n, uint16_t* out) { store_f16_body<V16>(x, n, out); }

@@ -136,12 +136,14 @@ void matmul_f16(benchmark::State& state, const Table* t, uint32_t rows, uint32_t
       benchmark::Counter(static_cast<double>(rows) * columns * tokens, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-void attend(benchmark::State& state, const Table* t, uint32_t head_dim, uint32_t positions) {
+void attend(benchmark::State& state, const Table* t, uint32_t n, uint32_t head_dim, uint32_t positions) {
   const std::vector<uint16_t> k(size_t{positions} * head_dim, f32_to_f16(0.25f));
   const std::vector<float> q(head_dim, 0.5f);
-  std::vector<float> out(head_dim);
+  std::vector<float> out(size_t{n} * head_dim);
+  std::vector<AttendQuery> queries;
+  for (uint32_t i = 0; i < n; ++i) queries.push_back({q.data(), &out[i * head_dim], 0, positions - 1});
   for (auto _ : state) {
-    t->attend_f16(q.data(), k.data(), k.data(), head_dim, 0, positions - 1, head_dim, 0.125f, out.data());
+    t->attend_f16(queries.data(), n, k.data(), k.data(), head_dim, head_dim, 0.125f);
     benchmark::DoNotOptimize(out.data());
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * positions * head_dim * 4));
@@ -178,7 +180,9 @@ void register_all() {
     for (uint32_t size : {576u, 8960u}) {
       add("affine_quantize" + isa + std::to_string(size), [=](benchmark::State& s) { affine_quantize(s, t, size); });
     }
-    add("attend_f16" + isa + "64x1024", [=](benchmark::State& s) { attend(s, t, 64, 1024); });
+    for (uint32_t queries : {1u, 3u, 4u}) {
+      add("attend_f16" + isa + std::to_string(queries) + "x64x1024", [=](benchmark::State& s) { attend(s, t, queries, 64, 1024); });
+    }
   }
 }
 

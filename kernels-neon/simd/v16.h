@@ -77,6 +77,27 @@ struct V16 {
     for (int i = 1; i < 4; ++i) m = l[i] > m ? l[i] : m;
     return m;
   }
+  // Quad p, lane q: the sum over all lanes of x[p][q], in the order of sum().
+  static F sum_to_quads(const F (*x)[4]) {
+    F t[4];  // quad p: x[p][q] folded to four lanes
+    for (int q = 0; q < 4; ++q) {
+      const F a = add(_mm512_shuffle_f32x4(x[0][q], x[1][q], 0x44), _mm512_shuffle_f32x4(x[0][q], x[1][q], 0xEE));
+      const F b = add(_mm512_shuffle_f32x4(x[2][q], x[3][q], 0x44), _mm512_shuffle_f32x4(x[2][q], x[3][q], 0xEE));
+      t[q] = add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+    }
+    const F a = add(_mm512_shuffle_ps(t[0], t[1], 0x44), _mm512_shuffle_ps(t[0], t[1], 0xEE));
+    const F b = add(_mm512_shuffle_ps(t[2], t[3], 0x44), _mm512_shuffle_ps(t[2], t[3], 0xEE));
+    return add(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));
+  }
+  // Over the quads, place by place; every quad of the result is the same.
+  static F largest_of_quads(F x) {
+    x = max(x, _mm512_shuffle_f32x4(x, x, 0x4E));
+    return max(x, _mm512_shuffle_f32x4(x, x, 0xB1));
+  }
+  static F sum_of_quads(F x) {
+    x = add(x, _mm512_shuffle_f32x4(x, x, 0x4E));
+    return add(x, _mm512_shuffle_f32x4(x, x, 0xB1));
+  }
   static void sum_quads(F x, float* out) {
     float l[16];
     store(l, x);

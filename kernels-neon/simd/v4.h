@@ -113,6 +113,19 @@ struct V4 {
     for (int i = 1; i < 4; ++i) m = l[i] > m ? l[i] : m;
     return m;
   }
+  // Quad p, lane q: the sum over all lanes of x[p][q]. Here there is one quad.
+  static F sum_to_quads(const F (*x)[4]) {
+#if defined(__aarch64__)
+    return vpaddq_f32(vpaddq_f32(x[0][0], x[0][1]), vpaddq_f32(x[0][2], x[0][3]));
+#else
+    float sums[4];
+    sum4(x[0], sums);
+    return load(sums);
+#endif
+  }
+  // Over the quads, place by place; every quad of the result is the same.
+  static F largest_of_quads(F x) { return x; }
+  static F sum_of_quads(F x) { return x; }
   // Sum over each group of four lanes, to out[lane / 4].
   static void sum_quads(F x, float* out) {
     float l[4];

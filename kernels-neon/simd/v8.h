@@ -73,6 +73,17 @@ struct V8 {
     for (int i = 1; i < 4; ++i) m = l[i] > m ? l[i] : m;
     return m;
   }
+  static F sum_to_quads(const F (*x)[4]) {
+    F t[4];
+    for (int q = 0; q < 4; ++q) {
+      t[q] = add(_mm256_permute2f128_ps(x[0][q], x[1][q], 0x20), _mm256_permute2f128_ps(x[0][q], x[1][q], 0x31));
+    }
+    const F a = add(_mm256_shuffle_ps(t[0], t[1], 0x44), _mm256_shuffle_ps(t[0], t[1], 0xEE));
+    const F b = add(_mm256_shuffle_ps(t[2], t[3], 0x44), _mm256_shuffle_ps(t[2], t[3], 0xEE));
+    return add(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xDD));
+  }
+  static F largest_of_quads(F x) { return max(x, _mm256_permute2f128_ps(x, x, 1)); }
+  static F sum_of_quads(F x) { return add(x, _mm256_permute2f128_ps(x, x, 1)); }
   static void sum_quads(F x, float* out) {
     float l[8];
     store(l, x);

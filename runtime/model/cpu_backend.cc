@@ -117,6 +117,7 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
   const uint32_t d = c.head_dim, group = c.n_heads / c.n_kv_heads;
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
   Activations &q = buffer(qb), &out = buffer(ob);
+<<<<<<< HEAD
   const uint64_t units = uint64_t{n_} * c.n_heads;
   // Token by token inside a head: a thread's consecutive units read the same keys and values.
   split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t thread) {
@@ -128,11 +129,31 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
       const float* query = q.data + size_t{t} * q.width + size_t{h} * d;
       float* result = out.data + size_t{t} * out.width + size_t{h} * d;
       const uint64_t run = cache_.run(layer, h / group);
+=======
+  const uint64_t of_kv_head = uint64_t{n_} * group, units = of_kv_head * c.n_kv_heads;
+  // Queries of a kv head in the order of tokens, a group's heads side by side: neighbours read the same keys and
+  // values.
+  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t) {
+    while (begin < end) {
+      const auto kv_head = static_cast<uint32_t>(begin / of_kv_head);
+      const uint64_t stop = std::min(end, (kv_head + uint64_t{1}) * of_kv_head);
+      kernels::AttendQuery queries[kAttendQueries];
+      uint32_t count = 0;
+      for (; begin < stop && count < kAttendQueries; ++begin, ++count) {
+        const auto t = static_cast<uint32_t>(begin % of_kv_head / group);
+        const uint32_t h = kv_head * group + static_cast<uint32_t>(begin % group), last = position_ + t;
+        queries[count] = {.q = q.data + size_t{t} * q.width + size_t{h} * d,
+                          .out = out.data + size_t{t} * out.width + size_t{h} * d,
+                          .first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0,
+                          .last = last};
+      }
+      const uint64_t run = cache_.run(layer, kv_head);
+>>>>>>> 31cc7e197c0529f30b4e1e14bd50cace3e3f3c02
       if (cache_.is_f16) {
-        k_.attend_f16(query, cache_.k16 + run * d, cache_.v16 + run * d, d, first, last, d, scale, result);
+        k_.attend_f16(queries, count, cache_.k16 + run * d, cache_.v16 + run * d, d, d, scale);
       } else {
-        k_.attend_i8(query, cache_.k8 + run * d, cache_.v8 + run * d, cache_.k_scale + run, cache_.v_scale + run, d, 1,
-                     first, last, d, scale, result);
+        k_.attend_i8(queries, count, cache_.k8 + run * d, cache_.v8 + run * d, cache_.k_scale + run,
+                     cache_.v_scale + run, d, 1, d, scale);
       }
     }
   });

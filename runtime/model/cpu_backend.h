@@ -113,6 +113,7 @@ class CpuBackend final : public Backend {
   }
   static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs
   static constexpr uint64_t kPollWork = 256 << 10;   // tens of µs; a look takes some 30 ns
+  static constexpr uint32_t kAttendQueries = 32;     // handed to the kernel at once, which takes four at a time
   static constexpr uint32_t kTileRows = 256;         // rows of a chunk multiplied before they are scaled, in cache
   static constexpr uint32_t kAccValues = 4096;       // at least; (tokens of a chunk) · kTileRows
 

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <algorithm>
 #include <limits>
 
 #include "tests/kernels/support.h"
@@ -49,7 +50,8 @@ TEST_P(AttentionKernels, F16) {
     }
     const float scale = 1 / std::sqrt(static_cast<float>(d));
     for (const Range& r : kRanges) {
-      table_->attend_f16(q.data(), k.data(), v.data(), stride, r.first, r.last, d, scale, out.data());
+      const AttendQuery query = {q.data(), out.data(), r.first, r.last};
+      table_->attend_f16(&query, 1, k.data(), v.data(), stride, d, scale);
       const std::vector<double> want = naive(q, kf, vf, stride, r.first, r.last, scale);
       for (uint32_t i = 0; i < d; ++i) ASSERT_NEAR(out[i], want[i], 4e-6) << d << ": " << r.first << " … " << r.last;
     }
@@ -72,10 +74,56 @@ TEST_P(AttentionKernels, I8) {
     }
     const float scale = 1 / std::sqrt(static_cast<float>(d));
     for (const Range& r : kRanges) {
-      table_->attend_i8(q.data(), k.data(), v.data(), ks.data(), vs.data(), stride, scale_stride, r.first, r.last, d,
-                        scale, out.data());
+      const AttendQuery query = {q.data(), out.data(), r.first, r.last};
+      table_->attend_i8(&query, 1, k.data(), v.data(), ks.data(), vs.data(), stride, scale_stride, d, scale);
       const std::vector<double> want = naive(q, kf, vf, stride, r.first, r.last, scale);
       for (uint32_t i = 0; i < d; ++i) ASSERT_NEAR(out[i], want[i], 4e-6) << d << ": " << r.first << " … " << r.last;
+    }
+  }
+}
+
+// Every number of queries, ranges that overlap, adjoin or stand apart: each equals the query alone, bit for bit. A NaN
+// in the cache reaches those that attend its position, and no other.
+TEST_P(AttentionKernels, AQueryDoesNotDependOnItsNeighbours) {
+  constexpr Range kMixed[] = {{0, 99}, {0, 100}, {0, 100}, {3, 100}, {70, 101}, {0, 5},    {150, 199},
+                              {0, 63}, {64, 64}, {0, 199}, {1, 126}, {60, 60},  {128, 130}};
+  constexpr uint32_t kQueries = sizeof kMixed / sizeof *kMixed;
+  for (uint32_t d : {6u, 64u, 80u, 128u}) {
+    for (bool nan : {false, true}) {
+      Random random(d);
+      std::vector<uint16_t> k = random.halves(kPositions * d, -4, 4), v = random.halves(kPositions * d);
+      std::vector<int8_t> k8(k.size()), v8(k.size());
+      for (int8_t& x : k8) x = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+      for (int8_t& x : v8) x = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+      std::vector<float> ks = random.floats(kPositions, 0.01f, 0.03f), vs = random.floats(kPositions, 0.001f, 0.01f);
+      if (nan) {
+        v[101 * d + 1] = k[64 * d] = 0x7e00;
+        ks[64] = vs[101] = std::numeric_limits<float>::quiet_NaN();
+      }
+      const std::vector<float> q = random.floats(kQueries * d, -2, 2);
+      const auto attend = [&](bool f16, const AttendQuery* queries, uint32_t n) {
+        if (f16) return table_->attend_f16(queries, n, k.data(), v.data(), d, d, 0.125f);
+        table_->attend_i8(queries, n, k8.data(), v8.data(), ks.data(), vs.data(), d, 1, d, 0.125f);
+      };
+      for (bool f16 : {true, false}) {
+        std::vector<float> alone(kQueries * d), together(kQueries * d);
+        std::vector<AttendQuery> queries(kQueries);
+        for (uint32_t i = 0; i < kQueries; ++i) {
+          queries[i] = {q.data() + i * d, alone.data() + i * d, kMixed[i].first, kMixed[i].last};
+          attend(f16, &queries[i], 1);
+          const bool reached = nan && ((kMixed[i].first <= 64 && kMixed[i].last >= 64) ||
+                                       (kMixed[i].first <= 101 && kMixed[i].last >= 101));
+          ASSERT_EQ(std::isnan(alone[i * d + 1]), reached) << i;
+          queries[i].out = together.data() + i * d;
+        }
+        for (uint32_t n = 1; n <= kQueries; ++n) {
+          for (uint32_t i = 0; i < kQueries; i += n) attend(f16, &queries[i], std::min(n, kQueries - i));
+          for (size_t i = 0; i < alone.size(); ++i) {
+            ASSERT_TRUE(together[i] == alone[i] || (std::isnan(together[i]) && std::isnan(alone[i])))
+                << n << " at a time, query " << i / d << ", head of " << d;
+          }
+        }
+      }
     }
   }
 }
@@ -92,7 +140,8 @@ TEST_P(AttentionKernels, LargeScores) {
         v[p * d + i] = f32_to_f16(static_cast<float>(p));
       }
     }
-    table_->attend_f16(q.data(), k.data(), v.data(), d, 0, n - 1, d, 1.0f, out.data());
+    const AttendQuery query = {q.data(), out.data(), 0, n - 1};
+    table_->attend_f16(&query, 1, k.data(), v.data(), d, d, 1.0f);
     for (float o : out) ASSERT_NEAR(o, sign > 0 ? static_cast<float>(n - 1) : 0.0f, 1e-30f);
   }
 }
@@ -102,7 +151,8 @@ TEST_P(AttentionKernels, NanIsNotLost) {
   std::vector<uint16_t> k(n * d, f32_to_f16(0.5f)), v(n * d, f32_to_f16(1.0f));
   k[17 * d + 3] = 0x7e00;
   std::vector<float> q(d, 1.0f), out(d);
-  table_->attend_f16(q.data(), k.data(), v.data(), d, 0, n - 1, d, 1.0f, out.data());
+  const AttendQuery query = {q.data(), out.data(), 0, n - 1};
+  table_->attend_f16(&query, 1, k.data(), v.data(), d, d, 1.0f);
   EXPECT_TRUE(std::isnan(out[0]));
 }
 
