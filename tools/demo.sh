@@ -36,7 +36,7 @@ for bits in 16 2 4; do
   elif [ $bits = 16 ]; then
     "$bin/svqconvert" "$model" -o "$(file $bits)" --bits 16 --quiet
   else
-    say "converting to $bits bits: one to two minutes, calibrated on text that the model writes itself"
+    say "converting to $bits bits: some five minutes, calibrated on text that the model writes itself"
     # The table of every linear is for other days.
     "$bin/svqconvert" "$model" -o "$(file $bits)" --bits $bits --effort none | tee "$work/convert-$bits-bit.log" | sed -u '/^linear /,/^$/d'
   fi
