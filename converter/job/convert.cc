@@ -125,11 +125,11 @@ class Conversion {
   const FloatPass& pass() const { return pass_; }
 
  private:
-  void write(size_t index, const at::Tensor& hessian, const at::Tensor& correction) {
+  void write(size_t index, const at::Tensor& hessian, std::unique_ptr<Correction> correction) {
     const PlannedGroup& group = plan_.groups[index];
     const double cost = costs_.group(group, options_.descent);
     parts_[index] = std::make_unique<fb::PartT>(
-        write_group(group, model_, options_, work_.fingerprint(), hessian, correction,
+        write_group(group, model_, options_, work_.fingerprint(), hessian, std::move(correction),
                     [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, work_.part_path(group.name),
                     [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
     done_ += cost;
@@ -192,8 +192,10 @@ class Conversion {
         Moments moments;
         if (group.needs_hessian) moments = measure_moments(source, quantized, floats.norm);
         if (quantize) done_ += cost;
-        write(i, moments.quantized,
-              group.needs_hessian ? correction(moments, kCorrectionDamping, group.name) : at::Tensor());
+        std::unique_ptr<Correction> correction;
+        if (group.needs_hessian) correction = std::make_unique<Correction>(moments, kCorrectionDamping, group.name);
+        moments.cross.reset();
+        write(i, moments.quantized, std::move(correction));
       } else if (quantize) {
         done_ += cost;
       }

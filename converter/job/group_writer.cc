@@ -10,6 +10,7 @@
 
 #include "converter/base/error.h"
 #include "converter/write/checksum.h"
+#include "converter/job/prefix.h"
 #include "converter/job/tensor_bytes.h"
 #include "schema/packing.h"
 
@@ -77,7 +78,7 @@ QuantizeOptions quantize_options(const Options& o) {
 }
 
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
-                      const at::Tensor& hessian, const at::Tensor& correction,
+                      const at::Tensor& hessian, std::unique_ptr<Correction> correction,
                       const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
                       const std::filesystem::path& path,
                       const std::function<void(double)>& progress) {
@@ -93,10 +94,11 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
       // The embedding's rows are looked up one by one, so no rotation may mix them; the head is treated alike.
       const bool in_block = group.layer >= 0;
       at::Tensor weight = read_tensor(model, l.slot, group.layer);
-      if (correction.defined()) weight = at::mm(weight, correction);
+      if (correction) weight = correction->apply(weight);
       job.linears.push_back(
           {l.name, std::move(weight), l.bits, in_block, output_hessian ? output_hessian(l) : at::Tensor()});
     }
+    correction.reset();  // as large as what comes
     content.quantized = quantize_group(job, quantize_options(options), progress);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "converter/job/plan.h"
@@ -11,15 +12,17 @@
 
 namespace svq::convert {
 
+class Correction;  // prefix.h
+
 QuantizeOptions quantize_options(const Options& options);
 
 // Quantizes the packed linears of `group`, and writes them, its half-precision linears, biases and norms to `path`.
-// hessian: [K, K] f32 of the group's input, or undefined where the plan needs none. correction: [K, K] f32 that the
-// weights are multiplied by from the right (prefix.h), or undefined. output_hessian(linear): LinearJob's; may be empty.
+// hessian: [K, K] f32 of the group's input, or undefined where the plan needs none. correction: of the weights,
+// or null. output_hessian(linear): LinearJob's; may be empty.
 // Returns the metadata written. Throws Error naming
 // the tensor if a value exceeds what 16 bits hold.
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
-                      const at::Tensor& hessian, const at::Tensor& correction,
+                      const at::Tensor& hessian, std::unique_ptr<Correction> correction,
                       const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
                       const std::filesystem::path& path,
                       const std::function<void(double)>& progress);

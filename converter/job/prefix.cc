@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <tuple>
 
 #include "converter/base/error.h"
 #include "converter/models/float/block.h"
+#include "converter/quantize/hessian.h"
+#include "converter/quantize/products.h"
 
 namespace svq::convert {
 
@@ -91,39 +95,43 @@ StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, b
 Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm) {
   const at::NoGradGuard no_grad;
   const auto weighted = [&](const at::Tensor& x) { return norm.defined() ? x * norm : x; };
-  Moments m;
-  int64_t tokens = 0;
+  at::Tensor cross;
+  std::optional<HessianAccumulator> own;
   for (int64_t i = 0; i < quantized.chunks(); ++i) {
     const at::Tensor x = weighted(quantized.input(i));
-    if (!m.quantized.defined()) {
-      m.quantized = at::zeros({x.size(1), x.size(1)}, at::kFloat);
-      m.cross = at::zeros_like(m.quantized);
+    if (!own) {
+      own.emplace(x.size(1));
+      cross = at::zeros({x.size(1), x.size(1)}, at::kFloat);
     }
-    m.quantized.addmm_(x.t(), x);
-    m.cross.addmm_(weighted(source.input(i)).t(), x);
-    tokens += x.size(0);
+    own->add(x);
+    add_products(weighted(source.input(i)), x, cross, /*upper=*/false);
   }
-  m.quantized.div_(static_cast<double>(tokens));
-  m.cross.div_(static_cast<double>(tokens));
-  return m;
+  cross.div_(static_cast<double>(own->tokens()));
+  return {own->mean(), cross};
 }
 
-at::Tensor correction(const Moments& moments, double damping, const std::string& name) {
+Correction::Correction(const Moments& moments, double damping, std::string name) : name_(std::move(name)) {
   const at::NoGradGuard no_grad;
-  const at::Tensor plain = moments.quantized.to(at::kDouble);
-  const double sum = (plain.sum() + moments.cross.sum(at::kDouble)).item<double>();  // finite only if every term is
+  const at::Tensor& plain = moments.quantized;
+  const double sum = (plain.sum(at::kDouble) + moments.cross.sum(at::kDouble)).item<double>();  // finite if every term is
   if (!std::isfinite(sum))
-    throw Error(name + ": the calibration activations hold a NaN or an infinity; finite values were expected");
-  const double mean = std::max(plain.diagonal().mean().item<double>(), 1e-30);
+    throw Error(name_ + ": the calibration activations hold a NaN or an infinity; finite values were expected");
+  difference_ = moments.cross - plain;
+  const double mean = std::max(plain.diagonal().mean(at::kDouble).item<double>(), 1e-30);
   // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.
   for (damping = std::max(damping, 1e-6);; damping *= 10) {
-    at::Tensor h = plain.clone(), c = moments.cross.to(at::kDouble);
+    at::Tensor h = plain.to(at::kDouble);
     h.diagonal().add_(damping * mean);
-    c.diagonal().add_(damping * mean);
-    const auto [factor, info] = at::linalg_cholesky_ex(h);
-    if (info.item<int>() != 0) continue;
-    return at::cholesky_solve(c.t().contiguous(), factor).t().to(at::kFloat).contiguous();
+    at::Tensor info;
+    std::tie(factor_, info) = at::linalg_cholesky_ex(h);
+    if (info.item<int>() == 0) return;
   }
+}
+
+at::Tensor Correction::apply(const at::Tensor& weight) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor right = at::mm(weight, difference_).t().to(at::kDouble);
+  return weight + at::cholesky_solve(right, factor_).t().to(at::kFloat);
 }
 
 }  // namespace svq::convert

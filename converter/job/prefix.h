@@ -47,9 +47,18 @@ struct Moments {
 };
 Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm);
 
-// M with W M the least-squares map from x̂ to W x: (C + λ I) (Ĥ + λ I)⁻¹, λ = damping · mean diagonal of Ĥ (as the
-// asymmetric calibration of GPTAQ, Li et al. 2025). With C = Ĥ it is the identity. Throws Error naming `name` if they
-// are not finite.
-at::Tensor correction(const Moments& moments, double damping, const std::string& name);
+// W ↦ W M, the least-squares map from x̂ to W x: M = (C + λ I) (Ĥ + λ I)⁻¹ = I + (C − Ĥ) (Ĥ + λ I)⁻¹, λ = damping · mean
+// diagonal of Ĥ (as the asymmetric calibration of GPTAQ, Li et al. 2025). With C = Ĥ it is the identity.
+class Correction {
+ public:
+  // Throws Error naming `name` if the moments are not finite.
+  Correction(const Moments& moments, double damping, std::string name);
+  at::Tensor apply(const at::Tensor& weight) const;  // [N, K] f32 → the same
+
+ private:
+  std::string name_;
+  at::Tensor difference_;  // C − Ĥ, f32
+  at::Tensor factor_;      // of Ĥ + λ I, f64
+};
 
 }  // namespace svq::convert

@@ -10,23 +10,19 @@
 
 #include "converter/base/error.h"
 #include "converter/quantize/hadamard.h"
+#include "converter/quantize/products.h"
 
 namespace svq::convert {
 
 HessianAccumulator::HessianAccumulator(int64_t columns) : columns_(columns) {}
 
 void HessianAccumulator::add(const at::Tensor& x) {
-  constexpr int64_t kPanel = 1024;
   TORCH_CHECK(x.dim() == 2 && x.size(1) == columns_, "HessianAccumulator: expected [tokens, ", columns_, "], got ",
               x.sizes());
   const at::NoGradGuard no_grad;
   const at::Tensor f = x.to(at::kFloat);
   if (!sum_.defined()) sum_ = at::zeros({columns_, columns_}, f.options());
-  for (int64_t begin = 0; begin < columns_; begin += kPanel) {
-    const int64_t size = std::min(kPanel, columns_ - begin);
-    at::Tensor panel = sum_.narrow(0, begin, size).narrow(1, begin, columns_ - begin);
-    panel.addmm_(f.narrow(1, begin, size).t(), f.narrow(1, begin, columns_ - begin));
-  }
+  add_products(f, f, sum_, /*upper=*/true);
   tokens_ += f.size(0);
 }
 

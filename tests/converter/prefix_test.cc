@@ -93,22 +93,23 @@ TEST(Prefix, MomentsAreThoseOfBothInputs) {
   const at::Tensor x = rms(one), y = rms(other);
   const Moments m = measure_moments(BlockStages(p.model.architecture(), one, 2),
                                     BlockStages(p.model.architecture(), other, 2), p.groups[0].norm);
-  EXPECT_LT(relative_difference(m.quantized, at::mm(y.t(), y) / 27), 1e-5);
-  EXPECT_LT(relative_difference(m.cross, at::mm(x.t(), y) / 27), 1e-5);
+  // Inputs are rounded to bfloat16 where that is how the CPU multiplies fast.
+  EXPECT_LT(relative_difference(m.quantized, at::mm(y.t(), y) / 27), 5e-3);
+  EXPECT_LT(relative_difference(m.cross, at::mm(x.t(), y) / 27), 5e-3);
 }
 
 TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
   const int64_t k = 48, tokens = 400;
   const at::Tensor x = correlated_activations(tokens, k), noisy = x + normal({tokens, k}, "noise") * 0.5;
   const Moments same{mean_hessian(x), mean_hessian(x)};
-  EXPECT_LT(relative_difference(correction(same, 0.05, "group"), at::eye(k)), 1e-4);
+  EXPECT_LT(relative_difference(Correction(same, 0.05, "group").apply(at::eye(k)), at::eye(k)), 1e-4);
 
   const Moments m{mean_hessian(noisy), at::mm(x.t(), noisy) / tokens};
   const at::Tensor w = normal({20, k}, "w");
   const auto error = [&](const at::Tensor& weight) {
     return (at::mm(noisy, weight.t()) - at::mm(x, w.t())).square().mean().item<double>();
   };
-  const at::Tensor best = at::mm(w, correction(m, 0, "group"));
+  const at::Tensor best = Correction(m, 0, "group").apply(w);
   EXPECT_LT(error(best), 0.9 * error(w));
   // No direction is better.
   for (int i = 0; i < 5; ++i) {
@@ -117,9 +118,9 @@ TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
     EXPECT_GT(error(best - direction), error(best));
   }
   const Moments broken{at::full({k, k}, NAN), m.cross};
-  EXPECT_THROW(correction(broken, 0.05, "group"), Error);
+  EXPECT_THROW(Correction(broken, 0.05, "group"), Error);
   // Damping leads back to the weights as they are.
-  EXPECT_LT(relative_difference(at::mm(w, correction(m, 1e4, "group")), w), 1e-2);
+  EXPECT_LT(relative_difference(Correction(m, 1e4, "group").apply(w), w), 1e-2);
 }
 
 }  // namespace

@@ -18,12 +18,14 @@
 #include <limits>
 
 #include "converter/base/error.h"
+#include "converter/quantize/amx_products.h"
 #include "converter/quantize/block_kernels.h"
 #include "converter/quantize/descent.h"
 #include "converter/quantize/grid.h"
 #include "converter/quantize/hadamard.h"
 #include "converter/quantize/hessian.h"
 #include "converter/quantize/ldlq.h"
+#include "converter/quantize/products.h"
 #include "converter/quantize/scales.h"
 #include "tests/converter/quantize_reference.h"
 
@@ -35,6 +37,39 @@ using test::dense_rotation;
 using test::largest;
 using test::mean_hessian;
 using test::normal;
+
+// ---------------------------------------------------------------- products over tokens
+
+struct ProductCase {
+  int64_t tokens, left, right;
+  bool upper;
+};
+class ProductTest : public testing::TestWithParam<ProductCase> {};
+
+// With AMX: exactly the sums of the rounded values, up to the order of f32 additions.
+TEST_P(ProductTest, AreTheSumsOverTokens) {
+  const auto [tokens, left, right, upper] = GetParam();
+  const at::Tensor a = normal({tokens, left}, "a"), b = upper ? a : normal({tokens, right}, "b");
+  at::Tensor sum = normal({left, right}, "sum"), plain = sum.clone();
+  const at::Tensor start = sum.clone();
+  add_products(a, b, sum, upper);
+  add_products_f32(a, b, plain, upper);
+  const auto round = [](const at::Tensor& x) {
+    return amx_products_available() ? x.to(at::kBFloat16).to(at::kDouble) : x.to(at::kDouble);
+  };
+  const auto check = [&](const at::Tensor& got, const at::Tensor& exact) {
+    const at::Tensor error = (got.to(at::kDouble) - exact).abs();
+    const double bound = 1e-6 * static_cast<double>(tokens) * 16;
+    EXPECT_LT(largest(upper ? error.triu() : error), bound);
+  };
+  check(sum, start.to(at::kDouble) + at::mm(round(a).t(), round(b)));
+  check(plain, start.to(at::kDouble) + at::mm(a.to(at::kDouble).t(), b.to(at::kDouble)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, ProductTest,
+                         testing::Values(ProductCase{1, 1, 1, false}, ProductCase{33, 17, 50, false},
+                                         ProductCase{64, 600, 64, false}, ProductCase{1100, 96, 47, false},
+                                         ProductCase{1025, 576, 576, true}, ProductCase{40, 300, 300, true}));
 
 // ---------------------------------------------------------------- rotation
 
@@ -97,7 +132,8 @@ TEST(Hessian, AccumulatorIsTheMeanOverAllBatches) {
     EXPECT_EQ(sum.tokens(), 50);
     const at::Tensor h = sum.mean();
     EXPECT_TRUE(h.equal(h.t()));
-    EXPECT_LT(largest(h - mean_hessian(x)), 1e-5);
+    const at::Tensor seen = amx_products_available() ? x.to(at::kBFloat16).to(at::kFloat) : x;
+    EXPECT_LT(largest(h - mean_hessian(seen)), 1e-5);
   }
 }
 

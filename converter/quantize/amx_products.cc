@@ -1,0 +1,155 @@
+#include "converter/quantize/amx_products.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "converter/base/clones.h"
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define SVQ_AMX 1
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace svq::convert {
+namespace {
+
+inline uint16_t to_bf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // finite values; others are refused later
+}
+
+int64_t padded(int64_t tokens) { return (tokens + kTileDepth - 1) / kTileDepth * kTileDepth; }
+
+SVQ_CLONES void convert_run(const float* x, int64_t count, uint16_t* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = to_bf16(x[i]);
+}
+
+}  // namespace
+
+void pack_left(const float* x, int64_t stride, int64_t tokens, int64_t columns, int64_t panel, uint16_t* out) {
+  const int64_t first = panel * kPanel, width = std::min(kPanel, columns - first);
+  uint16_t row[kPanel] = {};
+  for (int64_t t = 0; t < padded(tokens); ++t) {
+    if (t < tokens) {
+      convert_run(x + t * stride + first, width, row);
+    } else {
+      std::memset(row, 0, sizeof row);
+    }
+    uint16_t* to = out + t / kTileDepth * kTileDepth * kPanel + t % kTileDepth;
+    for (int64_t k = 0; k < kPanel; ++k) to[k * kTileDepth] = row[k];
+  }
+}
+
+void pack_right(const float* x, int64_t stride, int64_t tokens, int64_t columns, int64_t panel, uint16_t* out) {
+  const int64_t first = panel * kPanel, width = std::min(kPanel, columns - first);
+  uint16_t row[kPanel] = {};
+  for (int64_t t = 0; t < padded(tokens); ++t) {
+    if (t < tokens) {
+      convert_run(x + t * stride + first, width, row);
+    } else {
+      std::memset(row, 0, sizeof row);
+    }
+    uint16_t* to = out + t / 2 * 2 * kPanel + t % 2;
+    for (int64_t k = 0; k < kPanel; ++k) to[2 * k] = row[k];
+  }
+}
+
+#if defined(SVQ_AMX)
+
+namespace {
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+constexpr TileConfig kTiles;  // in memory as a whole: GCC's intrinsic does not say that it reads all 64 bytes
+
+// 32 × 32 outputs: two panels on either side, tokens in steps of 32.
+__attribute__((target("amx-tile,amx-bf16"))) void quad(const uint16_t* a0, const uint16_t* a1, const uint16_t* b0,
+                                                       const uint16_t* b1, int64_t steps, float* c, int64_t stride) {
+  const int64_t row = stride * 4;
+  float* low = c + kPanel * stride;
+  asm volatile("" ::: "memory");  // GCC's intrinsics do not say that they touch memory
+  _tile_loadd(0, c, row);
+  _tile_loadd(1, c + kPanel, row);
+  _tile_loadd(2, low, row);
+  _tile_loadd(3, low + kPanel, row);
+  for (int64_t s = 0; s < steps; ++s) {
+    const int64_t at = s * kTileDepth * kPanel;
+    _tile_loadd(4, a0 + at, 64);
+    _tile_loadd(5, a1 + at, 64);
+    _tile_loadd(6, b0 + at, 64);
+    _tile_loadd(7, b1 + at, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, c, row);
+  _tile_stored(1, c + kPanel, row);
+  _tile_stored(2, low, row);
+  _tile_stored(3, low + kPanel, row);
+  asm volatile("" ::: "memory");
+}
+
+__attribute__((target("amx-tile"))) void configure() { _tile_loadconfig(&kTiles); }
+__attribute__((target("amx-tile"))) void release() { _tile_release(); }
+
+bool ask_for_tiles() {
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16")) return false;
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+
+}  // namespace
+
+bool amx_products_available() {
+  static const bool available = ask_for_tiles();
+  return available;
+}
+
+void amx_products(const uint16_t* left, const uint16_t* right, int64_t tokens, int64_t left_begin, int64_t left_end,
+                  int64_t right_begin, int64_t right_end, int64_t rows, int64_t columns, bool upper, float* sum,
+                  int64_t stride) {
+  alignas(64) static const uint16_t zeros[kPanelValues] = {};
+  alignas(64) float edge[4 * kPanel * kPanel];
+  const int64_t steps = padded(tokens) / kTileDepth;
+  configure();
+  for (int64_t j = right_begin; j < right_end; j += 2) {
+    for (int64_t i = left_begin; i < left_end; i += 2) {
+      if (upper && i > j + 1) break;
+      const auto panel = [&](const uint16_t* of, int64_t p, int64_t end) { return p < end ? of + p * kPanelValues : zeros; };
+      const uint16_t* a0 = panel(left, i, left_end);
+      const uint16_t* a1 = panel(left, i + 1, left_end);
+      const uint16_t* b0 = panel(right, j, right_end);
+      const uint16_t* b1 = panel(right, j + 1, right_end);
+      float* c = sum + i * kPanel * stride + j * kPanel;
+      const int64_t high = std::min(2 * kPanel, rows - i * kPanel), wide = std::min(2 * kPanel, columns - j * kPanel);
+      if (high == 2 * kPanel && wide == 2 * kPanel) {
+        quad(a0, a1, b0, b1, steps, c, stride);
+        continue;
+      }
+      std::memset(edge, 0, sizeof edge);
+      quad(a0, a1, b0, b1, steps, edge, 2 * kPanel);
+      for (int64_t r = 0; r < high; ++r) {
+        for (int64_t k = 0; k < wide; ++k) c[r * stride + k] += edge[r * 2 * kPanel + k];
+      }
+    }
+  }
+  release();
+}
+
+#else
+
+bool amx_products_available() { return false; }
+void amx_products(const uint16_t*, const uint16_t*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool,
+                  float*, int64_t) {}
+
+#endif
+
+}  // namespace svq::convert
