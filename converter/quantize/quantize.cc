@@ -30,6 +30,8 @@ int64_t rows_at_once(int64_t columns) {
   return std::max<int64_t>(64, kElements / columns / 64 * 64);
 }
 
+constexpr int64_t kWidestSearch = 4096;  // columns
+
 bool all_finite(const at::Tensor& x) {
   // A sum is finite only if every term is (or it overflows, which f64 does not with f32 terms).
   return std::isfinite(x.sum(at::kDouble).item<double>());
@@ -226,7 +228,8 @@ class GroupQuantizer {
   double step_multiple(const LinearJob& l, const at::Tensor& rotated, const AffineMapsData& maps,
                        const at::Tensor& step) const {
     if (!unisvq_) return 1.0;
-    if (!options_.scale_search) return kStepMultiple;
+    // The optimum is flat (1 % of the error between 1.0 and 1.1), and looking for it reads H some ten times.
+    if (!options_.scale_search || columns_ > kWidestSearch) return kStepMultiple;
     const int64_t rows = l.weight.size(0), sampled = std::min<int64_t>(rows, columns_ > 2048 ? 128 : 256);
     const at::Tensor index = at::arange(sampled, at::kLong).mul_(rows).div_(sampled, "floor");
     const at::Tensor sample =
