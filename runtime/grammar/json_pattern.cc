@@ -19,7 +19,8 @@ using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
 
 const Ranges kDigits{{'0', '9'}};
 const Ranges kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const Ranges kSpace{{9, 13}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+const Ranges kSpace{{9, 13}, {' ', ' '}};  // written: what every dialect takes for white space
+const Ranges kAnySpace{{9, 13}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 const Ranges kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
 Ranges complement(Ranges in) {
@@ -202,7 +203,7 @@ class Reader {
       } else if (take('.')) {
         one = complement(kLineEnds);
       } else {
-        one = single(false);
+        one = single(false, false);
       }
       out.unit = character(one);
       if (out.unit.empty()) unsupported("a character that is not written in JSON strings");
@@ -242,11 +243,11 @@ class Reader {
     Ranges out;
     while (peek() != ']') {
       if (at_ >= text_.size()) unsupported("an opening bracket without a closing one");
-      Ranges low = single(true);
+      Ranges low = single(true, negated);
       const bool plain = low.size() == 1 && low[0].first == low[0].second;
       if (peek() == '-' && at_ + 1 < text_.size() && peek(1) != ']') {
         ++at_;
-        const Ranges high = single(true);
+        const Ranges high = single(true, negated);
         if (!plain || high.size() != 1 || high[0].first != high[0].second || high[0].first < low[0].first)
           unsupported("a range in brackets that is none");
         low[0].second = high[0].first;
@@ -257,7 +258,8 @@ class Reader {
     return negated ? complement(out) : out;
   }
 
-  Ranges single(bool in_brackets) {
+  // negated: the brackets around it exclude what they name.
+  Ranges single(bool in_brackets, bool negated) {
     const auto one = [](uint32_t c) { return Ranges{{c, c}}; };
     if (!take('\\')) {
       const std::string_view rest = text_.substr(at_);
@@ -280,9 +282,9 @@ class Reader {
       case 'W':
         return complement(kWord);
       case 's':
-        return kSpace;
+        return negated ? kAnySpace : kSpace;
       case 'S':
-        return complement(kSpace);
+        return negated ? complement(kSpace) : complement(kAnySpace);
       case 'n':
         return one('\n');
       case 't':
