@@ -20,7 +20,8 @@ using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
 const Ranges kDigits{{'0', '9'}};
 const Ranges kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
 const Ranges kSpace{{9, 13}, {' ', ' '}};  // written: what every dialect takes for white space
-const Ranges kAnySpace{{9, 13}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+const Ranges kAnySpace{{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+                       {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 const Ranges kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
 Ranges complement(Ranges in) {
@@ -40,8 +41,8 @@ std::string character(const Ranges& ranges) {
   static constexpr std::pair<uint32_t, uint32_t> kPlain[] = {
       {0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0x80, 0xD7FF}, {0xE000, 0x10FFFF}};
   static constexpr std::pair<uint32_t, const char*> kEscaped[] = {
-      {'"', "\"\\\\\\\"\""}, {'\\', "\"\\\\\\\\\""}, {'\n', "\"\\\\n\""}, {'\t', "\"\\\\t\""}, {'\r', "\"\\\\r\""},
-      {'\b', "\"\\\\b\""},    {'\f', "\"\\\\f\""}};
+      {'"', "\"\\\\\\\"\""}, {'\\', "\"\\\\\\\\\""}, {'\n', "\"\\\\n\""}, {'\t', "\"\\\\t\""},
+      {'\r', "\"\\\\r\""},   {'\b', "\"\\\\b\""},    {'\f', "\"\\\\f\""}};
   std::string plain, out;
   for (const auto& [low, high] : ranges) {
     for (const auto& [from, to] : kPlain) {
@@ -60,7 +61,9 @@ std::string character(const Ranges& ranges) {
   return out.empty() ? out : cat("(", out, ")");
 }
 
-uint64_t times(uint64_t a, uint64_t b) { return a == 0 || b == 0 ? 0 : a == kAnyLength || b == kAnyLength ? kAnyLength : a * b; }
+uint64_t times(uint64_t a, uint64_t b) {
+  return a == 0 || b == 0 ? 0 : a == kAnyLength || b == kAnyLength ? kAnyLength : a * b;
+}
 uint64_t plus(uint64_t a, uint64_t b) { return a == kAnyLength || b == kAnyLength ? kAnyLength : a + b; }
 std::string repeated(uint64_t least, uint64_t most) {
   return cat("{", least, ",", most == kAnyLength ? std::string() : std::to_string(most), "}");
@@ -233,7 +236,8 @@ class Reader {
   uint64_t number() {
     if (peek() < '0' || peek() > '9') unsupported("a { that begins no repetition");
     uint64_t n = 0;
-    while (peek() >= '0' && peek() <= '9') n = std::min<uint64_t>(n * 10 + static_cast<uint64_t>(text_[at_++] - '0'), kMost + 1);
+    while (peek() >= '0' && peek() <= '9')
+      n = std::min<uint64_t>(n * 10 + static_cast<uint64_t>(text_[at_++] - '0'), kMost + 1);
     if (n > kMost) unsupported("more than 10000 repetitions");
     return n;
   }
@@ -314,7 +318,10 @@ class Reader {
     uint32_t out = 0;
     for (int i = 0; i < digits; ++i, ++at_) {
       const char c = peek();
-      const int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int d = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
       if (d < 0) unsupported("an escape without its hexadecimal digits");
       out = out * 16 + static_cast<uint32_t>(d);
     }
