@@ -109,7 +109,8 @@ class CudaDevice final : public Device {
     *out = nullptr;
     if (const char* e = use()) return e;
     void* const memory = const_cast<void*>(host);  // only read: cudaHostRegisterReadOnly
-    if (const char* e = say(cudaHostRegister(memory, bytes, cudaHostRegisterMapped | cudaHostRegisterReadOnly), "registering the mapped file")) {
+    if (const char* e = say(cudaHostRegister(memory, bytes, cudaHostRegisterMapped | cudaHostRegisterReadOnly),
+                            "registering the mapped file")) {
       cudaGetLastError();
       return e;
     }

@@ -19,7 +19,7 @@ AttendFn attend;
 LogitsFn logits;
 TopKFn top_k;
 
-inline constexpr Kernels kKernels = {embed,    input,          output,      gate_up, qkv,    shift,  add,
+inline constexpr Kernels kKernels = {embed,    input,          output,      gate_up, qkv,    shift, add,
                                      silu_mul, packed_product, f16_product, attend,  logits, top_k};
 }  // namespace SVQ_CUDA_IMPL
 }  // namespace svq::cuda

@@ -59,16 +59,17 @@ struct Step {
   uint32_t n;
 };
 
-// Keys and values of one layer. They lie in pages of kSegment positions that hold all layers, and that sessions may share.
-// In a page, from its bytes k and v on: (n_kv_heads, kSegment, head_dim) f16, or int8 with scales (n_kv_heads, kSegment).
+// Keys and values of one layer. They lie in pages of kSegment positions that hold all layers, and that sessions may
+// share. In a page, from its bytes k and v on: (n_kv_heads, kSegment, head_dim) f16, or int8 with scales (n_kv_heads,
+// kSegment).
 struct Cache {
   uint32_t bits = 16, positions = 0, head_dim = 0;
   uint8_t* const* pages = nullptr;  // (positions / kSegment, rounded up)
   uint64_t k = 0, v = 0, k_scale = 0, v_scale = 0;
 };
 
-// What the next product will read, to be brought to the L2 cache meanwhile: lines of 128 bytes. `blocks` more blocks than
-// a kernel needs do it.
+// What the next product will read, to be brought to the L2 cache meanwhile: lines of 128 bytes. `blocks` more blocks
+// than a kernel needs do it.
 inline constexpr uint32_t kPrefetchRanges = 4, kLine = 128;
 struct Prefetch {
   uint32_t blocks = 0;

@@ -60,8 +60,8 @@ struct State {
   }
 };
 
-// Keys or values of positions [begin, begin + kBlock), as f16; zeros past `last` and past head_dim. base: those of the page
-// that holds them, run: of the head in it.
+// Keys or values of positions [begin, begin + kBlock), as f16; zeros past `last` and past head_dim. base: those of the
+// page that holds them, run: of the head in it.
 __device__ __forceinline__ void stage(const Cache& c, const uint8_t* base, uint32_t run, uint32_t begin, uint32_t last,
                                       uint32_t stride, uint16_t* to) {
   const uint32_t d = c.head_dim, pieces = (d + 7) / 8;
@@ -77,9 +77,8 @@ __device__ __forceinline__ void stage(const Cache& c, const uint8_t* base, uint3
 #pragma unroll
         for (uint32_t e = 0; e < 8; ++e) {
           if (column + e >= d) break;
-          const uint16_t h = c.bits == 16
-                                 ? reinterpret_cast<const uint16_t*>(base)[from + e]
-                                 : float_to_half(static_cast<float>(static_cast<int8_t>(base[from + e])));
+          const uint16_t h = c.bits == 16 ? reinterpret_cast<const uint16_t*>(base)[from + e]
+                                          : float_to_half(static_cast<float>(static_cast<int8_t>(base[from + e])));
           words[e / 2] |= static_cast<uint32_t>(h) << (e % 2 * 16);
         }
         out = {words[0], words[1], words[2], words[3]};

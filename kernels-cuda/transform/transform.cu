@@ -97,8 +97,8 @@ __device__ __forceinline__ void turn_head(float* x, uint32_t at, const float* no
 }
 
 // One head into the cache, from byte `values` (and `scales`) of its page on: f16, or int8 with a scale.
-__device__ __forceinline__ void store_head(const float* x, uint32_t at, const Cache& c, uint64_t values, uint64_t scales,
-                                           uint32_t head, uint32_t position) {
+__device__ __forceinline__ void store_head(const float* x, uint32_t at, const Cache& c, uint64_t values,
+                                           uint64_t scales, uint32_t head, uint32_t position) {
   const uint32_t lane = threadIdx.x % kWarp, d = c.head_dim;
   uint8_t* page = c.pages[position / kSegment];
   const size_t index = size_t{head} * kSegment + position % kSegment;
@@ -119,7 +119,9 @@ __device__ __forceinline__ void store_head(const float* x, uint32_t at, const Ca
   for (uint32_t i = lane; i < d; i += kWarp) {
     to[i] = static_cast<int8_t>(usable ? __float2int_rn(x[padded(at + i)] * inverse) : 0);
   }
-  if (lane == 0) reinterpret_cast<float*>(page + scales)[index] = finite ? (usable ? largest / 127.0f : 0.0f) : __int_as_float(0x7fc00000);
+  if (lane == 0)
+    reinterpret_cast<float*>(page + scales)[index] =
+        finite ? (usable ? largest / 127.0f : 0.0f) : __int_as_float(0x7fc00000);
 }
 
 __global__ void __launch_bounds__(kMaxThreads) qkv_kernel(const Qkv args, bool in_shared, uint32_t longest) {
@@ -153,8 +155,8 @@ __global__ void __launch_bounds__(kMaxThreads) qkv_kernel(const Qkv args, bool i
   }
 }
 
-// A block takes a head of a layer, a warp a position at a time. What is read lies behind what is written: all warps read
-// before any of them writes.
+// A block takes a head of a layer, a warp a position at a time. What is read lies behind what is written: all warps
+// read before any of them writes.
 constexpr uint32_t kShiftWarps = 8;
 __device__ __forceinline__ uint32_t shift_row(uint32_t d) { return padded(d + 31) + (d + 1) / 2; }
 __global__ void __launch_bounds__(kShiftWarps* kWarp) shift_kernel(const Shift s) {
@@ -232,8 +234,8 @@ uint32_t longest_product(const Product* p, uint32_t count) {
 void input(Stream stream, const Input& in) {
   const bool two = in.rotation.kind == 2 || in.y.rotation.kind == 2;
   const VectorLayout layout = vector_layout(in.columns, two ? 2 : 1, in.max_shared);
-  launch(stream, "input", input_kernel, Dim(in.n + in.prefetch.blocks), Dim(vector_threads(in.columns)), layout.shared, in,
-         layout.in_shared);
+  launch(stream, "input", input_kernel, Dim(in.n + in.prefetch.blocks), Dim(vector_threads(in.columns)), layout.shared,
+         in, layout.in_shared);
 }
 
 void output(Stream stream, const Output& out) {
@@ -248,8 +250,8 @@ void output(Stream stream, const Output& out) {
 void gate_up(Stream stream, const Output& out, const Input& in, uint32_t* counters) {
   const bool two = in.rotation.kind == 2 || out.product[0].rotation.kind == 2 || out.product[1].rotation.kind == 2;
   const VectorLayout layout = vector_layout(in.columns, two ? 2 : 1, in.max_shared);
-  launch(stream, "gate_up", gate_up_kernel, Dim(2 + in.prefetch.blocks, out.n), Dim(vector_threads(in.columns)), layout.shared, out, in,
-         counters, layout.in_shared);
+  launch(stream, "gate_up", gate_up_kernel, Dim(2 + in.prefetch.blocks, out.n), Dim(vector_threads(in.columns)),
+         layout.shared, out, in, counters, layout.in_shared);
 }
 
 void qkv(Stream stream, const Qkv& args) {

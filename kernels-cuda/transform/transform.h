@@ -10,8 +10,8 @@
 // qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm
 // (if
 //             weights are given) and the rotary turn of q and k; q goes to its buffer, k and v to the cache.
-// shift       positions [from, from + count) of every head move to [to, …), their keys turned by the angles of cos, sin.
-// add, silu_mul   x += y;  gate = silu(gate) ⊙ up.
+// shift       positions [from, from + count) of every head move to [to, …), their keys turned by the angles of cos,
+// sin. add, silu_mul   x += y;  gate = silu(gate) ⊙ up.
 //
 // Contracts as on the CPU (kernels-neon: input_transform, output_transform, elementwise, attention's store). Hadamard
 // transforms equal the reference bit for bit; max |z| is exact for the z at hand; sums (mean of squares, beta, mix) are
@@ -75,8 +75,8 @@ struct Qkv {
 
 struct Shift {
   uint32_t n_layers = 0, n_kv_heads = 0, from = 0, to = 0, count = 0;  // to < from
-  Cache cache;                                                        // of the first layer
-  uint64_t values = 0, scales = 0;                                    // bytes from one layer's to the next
+  Cache cache;                                                         // of the first layer
+  uint64_t values = 0, scales = 0;                                     // bytes from one layer's to the next
   const float* cos = nullptr;
   const float* sin = nullptr;  // (head_dim / 2)
 };

@@ -29,7 +29,8 @@ class NewFile {
 
   void write(uint64_t at, const void* data, uint64_t bytes) {
     for (uint64_t done = 0; done < bytes;) {
-      const ssize_t n = pwrite(fd_, static_cast<const uint8_t*>(data) + done, bytes - done, static_cast<off_t>(at + done));
+      const ssize_t n =
+          pwrite(fd_, static_cast<const uint8_t*>(data) + done, bytes - done, static_cast<off_t>(at + done));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) fail(SVQ_ERROR_IO, temporary_, ": cannot be written: ", std::strerror(errno));
       done += static_cast<uint64_t>(n);

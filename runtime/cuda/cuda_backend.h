@@ -45,7 +45,8 @@ class CudaBackend final : public Backend {
     uint64_t device = 0, pinned = 0;
     uint64_t one = 0;  // of device, in one piece; the rest are pages of the cache
   };
-  // Memory of a session that shares none of its cache. model null: as for a GPU with 48 KB of shared memory a block, which needs the most.
+  // Memory of a session that shares none of its cache. model null: as for a GPU with 48 KB of shared memory a block,
+  // which needs the most.
   static Size size(const Weights& weights, const DeviceModel* model, const CudaOptions& options);
 
   // parent: a session's of the same context and kv_bits, whose first `position` positions this one begins with; whole

@@ -11,7 +11,8 @@ namespace svq::rt {
 
 cuda::Cache CudaBackend::cache(uint32_t layer) const {
   cuda::Cache out;
-  const uint64_t all_values = w_.config.n_layers * at_->layer_values, all_scales = w_.config.n_layers * at_->layer_scales;
+  const uint64_t all_values = w_.config.n_layers * at_->layer_values,
+                 all_scales = w_.config.n_layers * at_->layer_scales;
   out.bits = options_.kv_bits;
   out.positions = options_.context;
   out.head_dim = w_.config.head_dim;
@@ -69,7 +70,7 @@ template <class Visit>
 void CudaBackend::each_run(uint32_t n, const Visit& visit) {
   const Config& c = w_.config;
   const uint64_t runs = uint64_t{c.n_layers} * c.n_kv_heads, value = c.head_dim * (options_.kv_bits / 8);
-  uint64_t at = 0;  // in a page
+  uint64_t at = 0;                         // in a page
   const auto part = [&](uint64_t width) {  // bytes of a position
     for (uint64_t run = 0; run < runs; ++run, at += cuda::kSegment * width) {
       for (uint32_t page = 0; page * cuda::kSegment < n; ++page) {

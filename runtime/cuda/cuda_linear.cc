@@ -47,7 +47,8 @@ void CudaBackend::settle() {
 
 // Of the codes that a product of one token will read, the bytes [from, from + bytes): read while the kernels before it
 // compute, which leave memory idle.
-cuda::Prefetch CudaBackend::prefetch_of(const Linear* const* members, size_t count, uint64_t from, uint64_t bytes) const {
+cuda::Prefetch CudaBackend::prefetch_of(const Linear* const* members, size_t count, uint64_t from,
+                                        uint64_t bytes) const {
   cuda::Prefetch out;
   if (n_ > cuda::kGemvTokens) return out;
   uint32_t range = 0;

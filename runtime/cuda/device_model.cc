@@ -135,14 +135,16 @@ uint64_t DeviceModel::bytes(const ModelFile& file, const Weights& weights) {
   return file.data().size() + lay_out(weights).floats * sizeof(float);
 }
 
-DeviceModel::DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& file, const Weights& weights, bool mapped)
+DeviceModel::DeviceModel(std::shared_ptr<cuda::Device> device, const ModelFile& file, const Weights& weights,
+                         bool mapped)
     : device_(std::move(device)), host_data_(file.data().data()) {
   const Constants c = lay_out(weights);
   uint64_t needed = bytes(file, weights);
   if (mapped) {
     const void* seen = nullptr;
     if (const char* error = device_->register_host(host_data_, file.data().size(), &seen)) {
-      log(SVQ_LOG_WARNING, cat(file.name(), ": copied to ", device_->info().name, ", as it cannot be read in place: ", error));
+      log(SVQ_LOG_WARNING,
+          cat(file.name(), ": copied to ", device_->info().name, ", as it cannot be read in place: ", error));
     } else {
       registered_ = std::shared_ptr<const void>(host_data_, [d = device_](const void* p) { d->unregister_host(p); });
       base_ = static_cast<const uint8_t*>(seen);

@@ -49,9 +49,8 @@ class DeviceModel {
   // The device's view of what `weights` points at.
   template <class T>
   const T* at(const T* host) const {
-    return host == nullptr
-               ? nullptr
-               : reinterpret_cast<const T*>(base_ + (reinterpret_cast<const uint8_t*>(host) - host_data_));
+    return host == nullptr ? nullptr
+                           : reinterpret_cast<const T*>(base_ + (reinterpret_cast<const uint8_t*>(host) - host_data_));
   }
   cuda::Rotation rotation(const kernels::Rotation& r) const;
   cuda::Affine affine(int32_t index) const { return affine_[static_cast<size_t>(index)]; }
@@ -64,7 +63,7 @@ class DeviceModel {
 
   std::shared_ptr<cuda::Device> device_;
   const uint8_t* host_data_;
-  const uint8_t* base_ = nullptr;  // what host_data_ is on the device: data_, or the registered mapping
+  const uint8_t* base_ = nullptr;           // what host_data_ is on the device: data_, or the registered mapping
   std::shared_ptr<const void> registered_;  // the mapping; null: there is a copy
   DeviceMemory data_, constants_;
   std::vector<cuda::Affine> affine_;

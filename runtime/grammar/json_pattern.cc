@@ -19,7 +19,9 @@ using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
 
 const Ranges kDigits{{'0', '9'}};
 const Ranges kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const Ranges kSpace{{9, 13}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+const Ranges kSpace{{9, 13}, {' ', ' '}};  // written: what every dialect takes for white space
+const Ranges kAnySpace{{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+                       {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 const Ranges kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
 Ranges complement(Ranges in) {
@@ -39,8 +41,8 @@ std::string character(const Ranges& ranges) {
   static constexpr std::pair<uint32_t, uint32_t> kPlain[] = {
       {0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0x80, 0xD7FF}, {0xE000, 0x10FFFF}};
   static constexpr std::pair<uint32_t, const char*> kEscaped[] = {
-      {'"', "\"\\\\\\\"\""}, {'\\', "\"\\\\\\\\\""}, {'\n', "\"\\\\n\""}, {'\t', "\"\\\\t\""}, {'\r', "\"\\\\r\""},
-      {'\b', "\"\\\\b\""},    {'\f', "\"\\\\f\""}};
+      {'"', "\"\\\\\\\"\""}, {'\\', "\"\\\\\\\\\""}, {'\n', "\"\\\\n\""}, {'\t', "\"\\\\t\""},
+      {'\r', "\"\\\\r\""},   {'\b', "\"\\\\b\""},    {'\f', "\"\\\\f\""}};
   std::string plain, out;
   for (const auto& [low, high] : ranges) {
     for (const auto& [from, to] : kPlain) {
@@ -59,7 +61,9 @@ std::string character(const Ranges& ranges) {
   return out.empty() ? out : cat("(", out, ")");
 }
 
-uint64_t times(uint64_t a, uint64_t b) { return a == 0 || b == 0 ? 0 : a == kAnyLength || b == kAnyLength ? kAnyLength : a * b; }
+uint64_t times(uint64_t a, uint64_t b) {
+  return a == 0 || b == 0 ? 0 : a == kAnyLength || b == kAnyLength ? kAnyLength : a * b;
+}
 uint64_t plus(uint64_t a, uint64_t b) { return a == kAnyLength || b == kAnyLength ? kAnyLength : a + b; }
 std::string repeated(uint64_t least, uint64_t most) {
   return cat("{", least, ",", most == kAnyLength ? std::string() : std::to_string(most), "}");
@@ -202,7 +206,7 @@ class Reader {
       } else if (take('.')) {
         one = complement(kLineEnds);
       } else {
-        one = single(false);
+        one = single(false, false);
       }
       out.unit = character(one);
       if (out.unit.empty()) unsupported("a character that is not written in JSON strings");
@@ -232,7 +236,8 @@ class Reader {
   uint64_t number() {
     if (peek() < '0' || peek() > '9') unsupported("a { that begins no repetition");
     uint64_t n = 0;
-    while (peek() >= '0' && peek() <= '9') n = std::min<uint64_t>(n * 10 + static_cast<uint64_t>(text_[at_++] - '0'), kMost + 1);
+    while (peek() >= '0' && peek() <= '9')
+      n = std::min<uint64_t>(n * 10 + static_cast<uint64_t>(text_[at_++] - '0'), kMost + 1);
     if (n > kMost) unsupported("more than 10000 repetitions");
     return n;
   }
@@ -242,11 +247,11 @@ class Reader {
     Ranges out;
     while (peek() != ']') {
       if (at_ >= text_.size()) unsupported("an opening bracket without a closing one");
-      Ranges low = single(true);
+      Ranges low = single(true, negated);
       const bool plain = low.size() == 1 && low[0].first == low[0].second;
       if (peek() == '-' && at_ + 1 < text_.size() && peek(1) != ']') {
         ++at_;
-        const Ranges high = single(true);
+        const Ranges high = single(true, negated);
         if (!plain || high.size() != 1 || high[0].first != high[0].second || high[0].first < low[0].first)
           unsupported("a range in brackets that is none");
         low[0].second = high[0].first;
@@ -257,7 +262,8 @@ class Reader {
     return negated ? complement(out) : out;
   }
 
-  Ranges single(bool in_brackets) {
+  // negated: the brackets around it exclude what they name.
+  Ranges single(bool in_brackets, bool negated) {
     const auto one = [](uint32_t c) { return Ranges{{c, c}}; };
     if (!take('\\')) {
       const std::string_view rest = text_.substr(at_);
@@ -280,9 +286,9 @@ class Reader {
       case 'W':
         return complement(kWord);
       case 's':
-        return kSpace;
+        return negated ? kAnySpace : kSpace;
       case 'S':
-        return complement(kSpace);
+        return negated ? complement(kSpace) : complement(kAnySpace);
       case 'n':
         return one('\n');
       case 't':
@@ -312,7 +318,10 @@ class Reader {
     uint32_t out = 0;
     for (int i = 0; i < digits; ++i, ++at_) {
       const char c = peek();
-      const int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int d = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
       if (d < 0) unsupported("an escape without its hexadecimal digits");
       out = out * 16 + static_cast<uint32_t>(d);
     }

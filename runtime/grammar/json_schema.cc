@@ -170,7 +170,8 @@ JsonValue SchemaRules::without(JsonValue schema, const JsonValue& unwanted, cons
     const JsonValue* type = schema.find("type");
     for (const JsonValue& t : type != nullptr ? names(*type) : [] {
            std::vector<JsonValue> all;
-           for (const char* t : {"object", "array", "string", "number", "boolean", "null"}) all.push_back(json_string(t));
+           for (const char* t : {"object", "array", "string", "number", "boolean", "null"})
+             all.push_back(json_string(t));
            return all;
          }()) {
       bool keep = true;
@@ -433,11 +434,13 @@ std::string SchemaRules::distinct(const JsonValue& items, uint64_t least, uint64
   } else if (const JsonValue* one = s.find("const")) {
     listed = {*one};
   } else if (const JsonValue* type = s.find("type"); type != nullptr && type->text == "boolean") {
-    for (const bool b : {false, true}) listed.push_back({.kind = Kind::kBool, .truth = b, .text = {}, .items = {}, .members = {}});
+    for (const bool b : {false, true})
+      listed.push_back({.kind = Kind::kBool, .truth = b, .text = {}, .items = {}, .members = {}});
   }
   std::vector<JsonValue> values;
   for (const JsonValue& v : listed) {
-    if (all.admits(s, v) && std::none_of(values.begin(), values.end(), [&](const JsonValue& o) { return all.equal(o, v); }))
+    if (all.admits(s, v) &&
+        std::none_of(values.begin(), values.end(), [&](const JsonValue& o) { return all.equal(o, v); }))
       values.push_back(v);
   }
   if ((listed.empty() && s.find("enum") == nullptr) || values.size() > kMost) {
@@ -477,7 +480,8 @@ std::string SchemaRules::string(const JsonValue& schema, const std::string& at) 
   if (pattern != nullptr) {
     if (!pattern->is(Kind::kString)) refuse(at, "pattern is no string");
     return add(cat("\"\\\"\" ",
-                   pattern_expression(pattern->text, static_cast<uint64_t>(a), high == nullptr ? kAnyLength : static_cast<uint64_t>(b),
+                   pattern_expression(pattern->text, static_cast<uint64_t>(a),
+                                      high == nullptr ? kAnyLength : static_cast<uint64_t>(b),
                                       [&](const std::string& what) { refuse(at, what); }),
                    " \"\\\"\""));
   }
@@ -507,8 +511,10 @@ std::string SchemaRules::number(const JsonValue& schema, bool integer, const std
     double m;
     if (!number_of(*of, m) || m <= 0) refuse(at, "multipleOf is no number above 0");
     double scaled = m;
-    while (decimals < 6 && std::fabs(scaled - std::round(scaled)) > 1e-9 * scaled) scaled = m * std::pow(10, ++decimals);
-    if (std::fabs(scaled - std::round(scaled)) > 1e-9 * scaled || std::round(scaled) < 1 || std::round(scaled) > 1000000)
+    while (decimals < 6 && std::fabs(scaled - std::round(scaled)) > 1e-9 * scaled)
+      scaled = m * std::pow(10, ++decimals);
+    if (std::fabs(scaled - std::round(scaled)) > 1e-9 * scaled || std::round(scaled) < 1 ||
+        std::round(scaled) > 1000000)
       refuse(at, "multipleOf beyond 1000000, or with more than 6 decimals, is not supported");
     step = static_cast<uint64_t>(std::round(scaled));
     const auto whole = static_cast<uint64_t>(std::pow(10, decimals));

@@ -65,8 +65,8 @@ std::string schema_grammar(std::string_view schema);
 std::string digits_between(uint64_t low, uint64_t high);
 std::string decimals_between(uint64_t low_millionths, uint64_t high_millionths);
 
-// What matches a regular expression, between the quotes of a JSON string, of low to high characters. Uses the rule "char".
-// refuse: throws, for what is not supported.
+// What matches a regular expression, between the quotes of a JSON string, of low to high characters. Uses the rule
+// "char". refuse: throws, for what is not supported.
 constexpr uint64_t kAnyLength = UINT64_MAX;
 std::string pattern_expression(std::string_view pattern, uint64_t low, uint64_t high,
                                const std::function<void(const std::string&)>& refuse);

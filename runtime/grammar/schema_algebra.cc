@@ -99,7 +99,9 @@ bool writes_objects(const JsonValue& s) {
 
 }  // namespace
 
-JsonValue json_string(std::string text) { return {.kind = Kind::kString, .text = std::move(text), .items = {}, .members = {}}; }
+JsonValue json_string(std::string text) {
+  return {.kind = Kind::kString, .text = std::move(text), .items = {}, .members = {}};
+}
 JsonValue json_list(std::vector<JsonValue> items) {
   return {.kind = Kind::kArray, .text = {}, .items = std::move(items), .members = {}};
 }
@@ -148,8 +150,7 @@ bool SchemaAlgebra::equal(const JsonValue& a, const JsonValue& b) {
     case Kind::kObject:
       break;
   }
-  return a.members.size() == b.members.size() &&
-         std::all_of(a.members.begin(), a.members.end(), [&](const auto& m) {
+  return a.members.size() == b.members.size() && std::all_of(a.members.begin(), a.members.end(), [&](const auto& m) {
            const JsonValue* other = b.find(m.first);
            return other != nullptr && equal(m.second, *other);
          });
@@ -253,7 +254,10 @@ void SchemaAlgebra::merge_object(const JsonValue& a, const JsonValue& b, JsonVal
     set(out, "required", std::move(list));
   }
   if (more_a != nullptr && more_b != nullptr) {
-    set(out, "additionalProperties", is_false(more_a) ? *more_a : is_false(more_b) ? *more_b : together(*more_a, *more_b));
+    set(out, "additionalProperties",
+        is_false(more_a)   ? *more_a
+        : is_false(more_b) ? *more_b
+                           : together(*more_a, *more_b));
   }
   if (a.find("properties") == nullptr && b.find("properties") == nullptr) return;
   JsonValue properties = json_object({});
@@ -297,9 +301,10 @@ void SchemaAlgebra::merge_array(const JsonValue& a, const JsonValue& b, JsonValu
     set(out, "prefixItems", json_list(std::move(list)));
   }
   if (a.find("items") != nullptr || b.find("items") != nullptr) {
-    set(out, "items", is_false(a.find("items")) || is_false(b.find("items"))
-                          ? JsonValue{.kind = Kind::kBool, .truth = false, .text = {}, .items = {}, .members = {}}
-                          : one(n));
+    set(out, "items",
+        is_false(a.find("items")) || is_false(b.find("items"))
+            ? JsonValue{.kind = Kind::kBool, .truth = false, .text = {}, .items = {}, .members = {}}
+            : one(n));
   }
 }
 

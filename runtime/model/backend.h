@@ -66,9 +66,9 @@ class Backend {
   // or if one of the logits is not a number.
   virtual std::span<const TopLogit> top() const { return {}; }
 
-  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes, piece by piece in host
-  // memory, keys before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h). The same on every
-  // backend.
+  // The cache's content for positions [0, n), to save and restore a session: cache_bytes(n) bytes, piece by piece in
+  // host memory, keys before values, [layer][kv head][position][head_dim], scales last (model/kv_cache.h). The same on
+  // every backend.
   using Sink = std::function<void(const uint8_t* data, uint64_t bytes)>;
   using Source = std::function<void(uint8_t* to, uint64_t bytes)>;  // fills `to`
   virtual uint64_t cache_bytes(uint32_t n) const = 0;

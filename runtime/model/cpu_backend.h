@@ -52,11 +52,11 @@ class CpuBackend final : public Backend {
     uint32_t width;
   };
   struct alignas(64) Scratch {  // of one thread
-    int32_t* acc;   // (kAccValues)
-    float* rotate;  // (max_columns, max_rotation: the larger)
-    float* row;     // (max_columns, kTileRows: the larger)
-    uint8_t* gemm;  // what the gemm kernel asks for
-    uint64_t unpolled = 0;  // work since its last poll
+    int32_t* acc;               // (kAccValues)
+    float* rotate;              // (max_columns, max_rotation: the larger)
+    float* row;                 // (max_columns, kTileRows: the larger)
+    uint8_t* gemm;              // what the gemm kernel asks for
+    uint64_t unpolled = 0;      // work since its last poll
   };
   struct Target {  // one linear of a group and where its outputs go
     const Linear* linear;

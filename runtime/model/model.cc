@@ -49,8 +49,8 @@ std::shared_ptr<const Model> Model::load(const std::string& path, const ModelOpt
     file.prefault();
   }
   if (options.verify) verify_checksums(file);
-  auto model = std::make_shared<const Model>(std::move(file), std::move(gpu), options.memory_budget,
-                                             options.gpu_mapped);
+  auto model =
+      std::make_shared<const Model>(std::move(file), std::move(gpu), options.memory_budget, options.gpu_mapped);
   log(SVQ_LOG_INFO, cat(path, ": ", model->file().bytes(), " bytes, ", model->sizes().n_parameters,
                         " weights, kernels: ", kernels::isa_name(model->kernels().isa)));
   return model;

@@ -89,9 +89,9 @@ uint32_t Pace::next_chunk(uint32_t limit) const {
   return limits.bound_us == 0 ? limit : std::clamp(allowed_, 1u, limit);
 }
 
-// The time between two looks grows no faster than the tokens (what is read once, is read for all of them). Chunks grow fourfold
-// at most, and by that rule only as far as three quarters of the bound, the rest being slack for attention over more
-// positions and for a busy machine; from there on by one token, as long as nine tenths hold.
+// The time between two looks grows no faster than the tokens (what is read once, is read for all of them). Chunks grow
+// fourfold at most, and by that rule only as far as three quarters of the bound, the rest being slack for attention
+// over more positions and for a busy machine; from there on by one token, as long as nine tenths hold.
 void Pace::chunk_done(uint32_t tokens) {
   const uint64_t longest = std::max<uint64_t>(1, chunk_longest_us_);
   chunk_longest_us_ = 0;

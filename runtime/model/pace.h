@@ -31,7 +31,7 @@ class Pace {
 
   Limits limits;
 
-  void begin_call();                                 // the deadline and the longest step count from here
+  void begin_call();  // the deadline and the longest step count from here
   void begin_step();  // of a chunk; what passed since the last step was not the model's work
   // Ends a step and begins the next. False: cancelled, or past the deadline.
   bool step();

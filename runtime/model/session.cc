@@ -141,7 +141,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& resol
       pace_(options_.threads) {
   parts_.emplace(model_->weights(), model_->kernels(), options_, &pool_, arena_, cache_arena_,
                  gpu_backend(*model_, options_, parent == nullptr ? nullptr : parent->parts_->gpu.get(),
-                                 parent == nullptr ? 0 : parent->position_));
+                             parent == nullptr ? 0 : parent->position_));
   if (options_.lock) {
     arena_.memory().lock("the session");
     if (bytes.cache != 0) cache_arena_.memory().lock("the session's KV cache");

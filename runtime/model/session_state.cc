@@ -109,8 +109,9 @@ void Session::restore_state(std::span<const uint8_t> state, const std::string& n
                 name);
 }
 
-// The source is read twice: to check all of it, and into the session. What comes the second time is summed up again, as a
-// file may be written to meanwhile; values of the cache may be anything, so that nothing but the session's context is lost.
+// The source is read twice: to check all of it, and into the session. What comes the second time is summed up again, as
+// a file may be written to meanwhile; values of the cache may be anything, so that nothing but the session's context is
+// lost.
 void Session::restore_state(const StateSource& state, const std::string& name) {
   const Config& c = model_->weights().config;
   StateHeader h;

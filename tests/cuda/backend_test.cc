@@ -220,12 +220,18 @@ TEST(CudaModel, AMappingThatIsRegisteredGivesTheSame) {
   }
   // Given back where loading fails afterwards.
   std::string message;
-  EXPECT_EQ(status_of([&] { const rt::Model model(rt::ModelFile::open(file.path()), emulated({.integrated = false, .memory = 1000}), 0, true); }, &message), SVQ_ERROR_OUT_OF_MEMORY);
+  EXPECT_EQ(status_of(
+                [&] {
+                  const rt::Model model(rt::ModelFile::open(file.path()),
+                                        emulated({.integrated = false, .memory = 1000}), 0, true);
+                },
+                &message),
+            SVQ_ERROR_OUT_OF_MEMORY);
   EXPECT_EQ(cuda::emulated_counts().registered, 0u);
 }
 
-// While a token is decoded, all codes of the next product are asked for ahead, as far as half the L2 cache holds them; in a
-// chunk none are.
+// While a token is decoded, all codes of the next product are asked for ahead, as far as half the L2 cache holds them;
+// in a chunk none are.
 TEST(CudaBackend, CodesAreFetchedAhead) {
   const uint32_t layers = 3;
   const Both both({.hidden = 128, .intermediate = 256, .n_layers = layers, .n_heads = 8});
@@ -233,7 +239,8 @@ TEST(CudaBackend, CodesAreFetchedAhead) {
   const rt::Weights& w = both.gpu->weights();
   const auto count = [&](const rt::Linear& l) {
     for (uint32_t p = 0; p < l.packed.n_planes; ++p) {
-      lines += (uint64_t{(l.rows + 15) / 16 * 16} * ((l.columns + 63) / 64 * 64) * l.packed.plane_bits[p] / 8 + 127) / 128;
+      lines +=
+          (uint64_t{(l.rows + 15) / 16 * 16} * ((l.columns + 63) / 64 * 64) * l.packed.plane_bits[p] / 8 + 127) / 128;
     }
   };
   for (const rt::Block& b : w.blocks) {

@@ -1,4 +1,5 @@
-// Sessions on the emulated GPU: what they have in common with the CPU's, forks, saved states, shifts, and what is refused.
+// Sessions on the emulated GPU: what they have in common with the CPU's, forks, saved states, shifts, and what is
+// refused.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -50,8 +51,8 @@ uint64_t free_memory(const std::shared_ptr<const rt::Model>& model) {
   return out;
 }
 
-// Whole pages of 256 positions are shared: a fork after 260 takes a page less, and each session goes on as if it had been
-// alone, whoever writes first, whoever lives longer.
+// Whole pages of 256 positions are shared: a fork after 260 takes a page less, and each session goes on as if it had
+// been alone, whoever writes first, whoever lives longer.
 TEST(CudaSession, ForksShareThePagesOfTheirPrefix) {
   for (const uint32_t kv_bits : {16u, 8u}) {
     const OnGpu on({.n_layers = 1, .context = 600});
@@ -118,7 +119,8 @@ TEST(CudaSession, SavedStatesGoOnHereAndOnTheCpu) {
     const auto cpu = std::make_shared<const rt::Model>(rt::ModelFile::view(on.bytes_span(), "tiny"));
     const rt::SessionOptions options{.context = 400, .threads = 1, .kv_bits = kv_bits};
     const auto tokens = some_tokens(260, 272), rest = some_tokens(3, 272, 4);
-    rt::Session a(on.model, options), b(on.model, {.context = 330, .kv_bits = kv_bits}), c(cpu, options), d(on.model, options);
+    rt::Session a(on.model, options), b(on.model, {.context = 330, .kv_bits = kv_bits}), c(cpu, options),
+        d(on.model, options);
     a.eval(tokens, nullptr);
     b.eval(some_tokens(7, 272, 8), nullptr);
     const auto state = saved(a);

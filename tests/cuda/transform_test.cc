@@ -395,7 +395,8 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
           cosine[i] = std::cos(0.3f * static_cast<float>(i));
           sine[i] = std::sin(0.3f * static_cast<float>(i));
         }
-        const uint64_t values = uint64_t{kv} * kSegment * d * (bits / 8), all_scales = uint64_t{kv} * kSegment * sizeof(float);
+        const uint64_t values = uint64_t{kv} * kSegment * d * (bits / 8),
+                       all_scales = uint64_t{kv} * kSegment * sizeof(float);
         std::vector<uint8_t> page[2];
         for (auto& p : page) p.assign(2 * (values + all_scales), 0);
         uint8_t* table[2] = {page[0].data(), page[1].data()};
@@ -457,14 +458,15 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
   }
 }
 
-// What is read of one position and written of another must not meet, in whatever order the warps come; a drop shorter than
-// a round of warps too.
+// What is read of one position and written of another must not meet, in whatever order the warps come; a drop shorter
+// than a round of warps too.
 TEST(Races, AShiftInRandomOrderGivesTheSame) {
   const OnStream on;
   const uint32_t d = 20, kv = 2, layers = 2, positions = 300;
   for (const uint32_t bits : {16u, 8u}) {
     for (const uint32_t drop : {1u, 3u, 100u}) {
-      const uint64_t values = uint64_t{kv} * kSegment * d * (bits / 8), scales = bits == 8 ? kv * kSegment * sizeof(float) : 0;
+      const uint64_t values = uint64_t{kv} * kSegment * d * (bits / 8),
+                     scales = bits == 8 ? kv * kSegment * sizeof(float) : 0;
       std::vector<uint8_t> want;
       for (const uint64_t seed : {0u, 1u, 2u, 3u}) {
         simt::set_options({.seed = seed});
@@ -478,14 +480,16 @@ TEST(Races, AShiftInRandomOrderGivesTheSame) {
         }
         uint8_t* table[2] = {page[0].data(), page[1].data()};
         std::vector<float> cosine(d / 2), sine(d / 2);
-        for (uint32_t i = 0; i < d / 2; ++i) cosine[i] = std::cos(0.1f * static_cast<float>(i)), sine[i] = std::sin(0.1f * static_cast<float>(i));
+        for (uint32_t i = 0; i < d / 2; ++i)
+          cosine[i] = std::cos(0.1f * static_cast<float>(i)), sine[i] = std::sin(0.1f * static_cast<float>(i));
         Shift s;
         s.n_layers = layers;
         s.n_kv_heads = kv;
         s.to = 2;
         s.from = 2 + drop;
         s.count = positions - s.from;
-        s.cache = {bits, positions, d, table, 0, layers * values, 2 * layers * values, 2 * layers * values + layers * scales};
+        s.cache = {
+            bits, positions, d, table, 0, layers * values, 2 * layers * values, 2 * layers * values + layers * scales};
         s.values = values;
         s.scales = scales;
         s.cos = cosine.data();

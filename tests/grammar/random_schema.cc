@@ -83,13 +83,15 @@ json random_schema(std::mt19937& rng, int depth);
 
 // A regular expression and limits of length that it can hold.
 json random_pattern(std::mt19937& rng) {
-  static const char* kAtoms[] = {"a", "[a-c]", "\\d", ".", "[^x-z\"]", "\\w", "\\.", "(?:ab|c)", "(x|yz)", "\xC3\xA9", "[\\s_]", "\\S", "\\/", "\\u00fc"};
+  static const char* kAtoms[] = {"a",        "[a-c]",  "\\d",      ".",      "[^x-z\"]", "\\w", "\\.",
+                                 "(?:ab|c)", "(x|yz)", "\xC3\xA9", "[\\s_]", "\\S",      "\\/", "\\u00fc"};
   static const char* kTimes[] = {"", "", "", "?", "*", "+", "{2}", "{1,3}", "{0,}", "+?"};
   json s{{"type", "string"}};
   std::string text;
   for (int branch = up_to(rng, 2); branch >= 0; --branch) {
     if (rng() % 3 != 0) text += '^';
-    for (int n = up_to(rng, 3); n > 0; --n) text += std::string(kAtoms[rng() % std::size(kAtoms)]) + kTimes[rng() % std::size(kTimes)];
+    for (int n = up_to(rng, 3); n > 0; --n)
+      text += std::string(kAtoms[rng() % std::size(kAtoms)]) + kTimes[rng() % std::size(kTimes)];
     if (rng() % 3 != 0) text += '$';
     if (branch > 0) text += '|';
   }
@@ -125,11 +127,14 @@ json random_distinct(std::mt19937& rng) {
 
 // Parts of one object, and what one of them says of another.
 json random_parts(std::mt19937& rng, int depth) {
-  json a{{"type", "object"}, {"properties", {{"a", random_schema(rng, depth + 2)}, {"n", {{"type", "integer"}, {"minimum", 0}}}}}};
+  json a{{"type", "object"},
+         {"properties", {{"a", random_schema(rng, depth + 2)}, {"n", {{"type", "integer"}, {"minimum", 0}}}}}};
   json b{{"properties", {{"b", random_schema(rng, depth + 2)}, {"n", {{"maximum", 5 + up_to(rng, 40)}}}}}};
   if (rng() % 2 == 0) a["required"] = json::array({"a"});
   if (rng() % 2 == 0) b["required"] = json::array({"n", "b"});
-  if (rng() % 3 == 0) b["anyOf"] = json::array({{{"properties", {{"c", {{"const", 1}}}}}, {"required", {"c"}}}, json::object({{"properties", {{"d", {{"type", "null"}}}}}})});
+  if (rng() % 3 == 0)
+    b["anyOf"] = json::array({{{"properties", {{"c", {{"const", 1}}}}}, {"required", {"c"}}},
+                              json::object({{"properties", {{"d", {{"type", "null"}}}}}})});
   if (rng() % 3 == 0) return json{{"allOf", json::array({b})}, {"type", "object"}, {"properties", a["properties"]}};
   return json{{"allOf", json::array({a, b})}};
 }
@@ -138,9 +143,10 @@ json random_parts(std::mt19937& rng, int depth) {
 json random_one_of(std::mt19937& rng, int depth) {
   json out{{"oneOf", json::array()}};
   for (int i = 0; i < 2 + up_to(rng, 2); ++i) {
-    out["oneOf"].push_back({{"type", "object"},
-                            {"properties", {{"kind", {{"const", "k" + std::to_string(i)}}}, {"value", random_schema(rng, depth + 2)}}},
-                            {"required", json::array({"kind"})}});
+    out["oneOf"].push_back(
+        {{"type", "object"},
+         {"properties", {{"kind", {{"const", "k" + std::to_string(i)}}}, {"value", random_schema(rng, depth + 2)}}},
+         {"required", json::array({"kind"})}});
   }
   if (rng() % 2 == 0) out["oneOf"].push_back({{"type", "string"}, {"maxLength", 5}});
   return out;
@@ -153,7 +159,9 @@ json random_not(std::mt19937& rng) {
     case 1:
       return json{{"type", {"string", "integer", "null"}}, {"not", {{"type", "null"}}}, {"maxLength", 6}};
     default:
-      return json{{"type", "object"}, {"properties", {{"p", {{"type", "null"}}}, {"q", {{"type", "boolean"}}}}}, {"not", {{"required", {"p"}}}}};
+      return json{{"type", "object"},
+                  {"properties", {{"p", {{"type", "null"}}}, {"q", {{"type", "boolean"}}}}},
+                  {"not", {{"required", {"p"}}}}};
   }
 }
 
@@ -170,7 +178,9 @@ json random_schema(std::mt19937& rng, int depth) {
     case 10:
       return random_one_of(rng, depth);
     case 11:
-      return json{{"enum", {1, 2, 3, "x", 40}}, {"type", rng() % 2 == 0 ? "integer" : "number"}, {"maximum", 2 + up_to(rng, 50)}};
+      return json{{"enum", {1, 2, 3, "x", 40}},
+                  {"type", rng() % 2 == 0 ? "integer" : "number"},
+                  {"maximum", 2 + up_to(rng, 50)}};
     case 0: {
       json s{{"type", "string"}};
       const int low = up_to(rng, 4);
@@ -325,7 +335,8 @@ std::string validate(const json& v, const json& schema, const json& document) {
     if (v.get<int64_t>() % schema["multipleOf"].get<int64_t>() != 0) return bad("multipleOf");
   } else if (v.is_number() && schema.contains("multipleOf")) {  // in millionths, exactly
     const double x = v.get<double>() * 1e6, m = schema["multipleOf"].get<double>() * 1e6;
-    if (std::fabs(x - std::round(x)) > 1e-3 * std::max(1.0, std::fabs(x) * 1e-12) || std::fmod(std::round(x), std::round(m)) != 0)
+    if (std::fabs(x - std::round(x)) > 1e-3 * std::max(1.0, std::fabs(x) * 1e-12) ||
+        std::fmod(std::round(x), std::round(m)) != 0)
       return bad("multipleOf");
   }
   if (v.is_string() && schema.contains("pattern")) {

@@ -106,21 +106,32 @@ TEST(Schema, KeywordsThatCombineAndMatch) {
     const char* schema;
     std::vector<const char*> yes, no;
   } cases[] = {
-      {R"({"pattern":"^[A-Z]{3}-\\d{2,4}$"})", {R"("ABC-12")", R"("XYZ-9999")"}, {R"("AB-12")", R"("ABC-1")", R"("ABC-12345")", R"("xABC-12")", "12"}},
+      {R"({"pattern":"^[A-Z]{3}-\\d{2,4}$"})",
+       {R"("ABC-12")", R"("XYZ-9999")"},
+       {R"("AB-12")", R"("ABC-1")", R"("ABC-12345")", R"("xABC-12")", "12"}},
       {R"({"pattern":"cube"})", {R"("cube")", R"("the red cube!")"}, {R"("cub")"}},
       {R"({"pattern":"^a|b$"})", {R"("axx")", R"("xxb")"}, {R"("xax")"}},
       {R"({"pattern":"^[a-z][a-z0-9_]*$","maxLength":4})", {R"("a")", R"("ab_9")"}, {R"("ab_9x")", R"("9")"}},
       {R"({"pattern":"^.\\\\\"$"})", {R"("x\\\"")"}, {R"("x\"")"}},
       {R"({"pattern":"^x","minLength":3,"maxLength":4})", {R"("xyz")", R"("xyzw")"}, {R"("xy")", R"("xyzwv")"}},
       {R"({"pattern":"x$","minLength":2,"maxLength":3})", {R"("yx")", R"("yyx")"}, {R"("x")", R"("yyyx")"}},
-      {R"({"type":"integer","multipleOf":15,"minimum":0,"maximum":360})", {"0", "15", "345", "360"}, {"5", "375", "-15", "015"}},
-      {R"({"type":"number","multipleOf":0.25,"minimum":-1,"maximum":2})", {"-1", "-0.25", "0.5", "0.50", "1.75", "2", "2.0"}, {"0.3", "-1.25", "2.25", "0.", ".5"}},
+      {R"({"type":"integer","multipleOf":15,"minimum":0,"maximum":360})",
+       {"0", "15", "345", "360"},
+       {"5", "375", "-15", "015"}},
+      {R"({"type":"number","multipleOf":0.25,"minimum":-1,"maximum":2})",
+       {"-1", "-0.25", "0.5", "0.50", "1.75", "2", "2.0"},
+       {"0.3", "-1.25", "2.25", "0.", ".5"}},
       {R"({"type":"integer","multipleOf":3})", {"0", "-3", "999999999999999"}, {"1", "-1", "1000"}},
-      {R"({"type":"array","items":{"enum":["a","b","c"]},"uniqueItems":true,"minItems":1})", {R"(["a"])", R"(["c","a","b"])"}, {"[]", R"(["a","a"])", R"(["a","b","a"])"}},
-      {R"({"allOf":[{"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]},{"properties":{"y":{"type":"null"}}}]})", {R"({"x":1})", R"({"x":1,"y":null})"}, {R"({"y":null})", "{}"}},
+      {R"({"type":"array","items":{"enum":["a","b","c"]},"uniqueItems":true,"minItems":1})",
+       {R"(["a"])", R"(["c","a","b"])"},
+       {"[]", R"(["a","a"])", R"(["a","b","a"])"}},
+      {R"({"allOf":[{"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]},{"properties":{"y":{"type":"null"}}}]})",
+       {R"({"x":1})", R"({"x":1,"y":null})"},
+       {R"({"y":null})", "{}"}},
       {R"({"$ref":"#/$defs/n","maximum":9,"$defs":{"n":{"type":"integer","minimum":3}}})", {"3", "9"}, {"2", "10"}},
       {R"({"oneOf":[{"properties":{"do":{"const":"go"},"to":{"type":"integer"}},"required":["do","to"]},{"properties":{"do":{"const":"stop"}},"required":["do"]}]})",
-       {R"({"do":"go","to":3})", R"({"do":"stop"})"}, {R"({"do":"go"})", R"({"do":"stop","to":3})", "{}"}},
+       {R"({"do":"go","to":3})", R"({"do":"stop"})"},
+       {R"({"do":"go"})", R"({"do":"stop","to":3})", "{}"}},
       {R"({"oneOf":[{"type":"integer","maximum":3},{"type":"number","minimum":4}]})", {"3", "4.5"}, {"3.5"}},
       {R"({"type":["string","null"],"not":{"type":"null"}})", {R"("a")"}, {"null"}},
       {R"({"enum":["a",2,3],"type":"integer","not":{"const":3}})", {"2"}, {"3", R"("a")"}},
@@ -142,14 +153,16 @@ TEST(Schema, MultiplesAreExact) {
     const int step = 1 + static_cast<int>(rng() % 130), decimals = static_cast<int>(rng() % 3);
     const int low = static_cast<int>(rng() % 3000) - 1500, high = low + 2 * step + static_cast<int>(rng() % 1500);
     const double unit = std::pow(10, decimals);
-    const json schema{{"type", "number"}, {"multipleOf", step / unit}, {"minimum", low / unit}, {"maximum", high / unit}};
+    const json schema{
+        {"type", "number"}, {"multipleOf", step / unit}, {"minimum", low / unit}, {"maximum", high / unit}};
     rt::Matcher m(v.grammar(rt::schema_grammar(schema.dump())));
     for (int n = -1700; n < 4000; n += 1 + static_cast<int>(rng() % 3)) {
       char text[32];
       std::snprintf(text, sizeof text, "%.*f", decimals, n / unit);
       if (n == 0 && text[0] == '-') continue;
       m.reset();
-      const bool read = std::all_of(text, text + std::strlen(text), [&](char c) { return m.accept(static_cast<uint8_t>(c)); });
+      const bool read =
+          std::all_of(text, text + std::strlen(text), [&](char c) { return m.accept(static_cast<uint8_t>(c)); });
       ASSERT_EQ(read && m.complete(), n % step == 0 && n >= low && n <= high) << schema.dump() << " " << text;
     }
   }
@@ -207,7 +220,8 @@ TEST(Schema, RangesAreExact) {
 
 TEST(Schema, WhatCannotBeEnforcedIsRefusedByName) {
   const std::pair<const char*, const char*> cases[] = {
-      {R"({"properties":{"a":{"type":"string","pattern":"(?=a)b"}}})", "#/properties/a: the pattern \"(?=a)b\" holds a group that looks around"},
+      {R"({"properties":{"a":{"type":"string","pattern":"(?=a)b"}}})",
+       "#/properties/a: the pattern \"(?=a)b\" holds a group that looks around"},
       {R"({"pattern":"a\\b"})", "the escape \\b"},
       {R"({"pattern":"(a)\\1"})", "the escape \\1"},
       {R"({"pattern":"a^"})", "^ or $ in the middle"},
@@ -229,7 +243,8 @@ TEST(Schema, WhatCannotBeEnforcedIsRefusedByName) {
       {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "two different \"pattern\""},
       {R"({"allOf":[{"$ref":"#"}]})", "without end"},
       {R"({"if":{},"type":"string"})", "the keyword \"if\" is not supported"},
-      {R"({"oneOf":[{"type":"object","properties":{"k":{"const":1}}},{"type":"object","properties":{"k":{"const":2}}}]})", "do not exclude each other"},
+      {R"({"oneOf":[{"type":"object","properties":{"k":{"const":1}}},{"type":"object","properties":{"k":{"const":2}}}]})",
+       "do not exclude each other"},
       {R"({"oneOf":[{"type":"string"},{"type":"string"}]})", "oneOf"},
       {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
       {R"({"type":"array","uniqueItems":true,"items":{"enum":[1,2]},"minItems":3})", "not enough different values"},

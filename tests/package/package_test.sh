@@ -56,7 +56,7 @@ configure() {
     ${toolchain:+-DCMAKE_TOOLCHAIN_FILE="$toolchain" -DSVQ_SYSROOT="$sysroot" -DCMAKE_FIND_ROOT_PATH="$root/usr"} >"$root/log" 2>&1
 }
 configure && fail "the component cuda is found without a module"
-grep -q cuda "$root/log" || { cat "$root/log"; fail "the error does not name the component"; }
+grep -q "there is no libsvqrt-cuda.so in" "$root/log" || { cat "$root/log"; fail "the error does not name the component"; }
 touch "$root/usr/$libdir/libsvqrt-cuda.so"
 configure || { cat "$root/log"; fail "the component cuda is not found beside its module"; }
 

@@ -144,6 +144,41 @@ TEST(State, DamagedBytesAreRefusedAndNothingChanges) {
   EXPECT_EQ(logits_of(b), before);
 }
 
+// A file may be written to while it is read: what was checked is not what came then.
+TEST(State, BytesThatChangeBetweenTheTwoReadsLeaveAnEmptySession) {
+  const Loaded loaded(TinyOptions{});
+  const auto tokens = some_tokens(10, 272);
+  Session a(loaded.model, {.threads = 1}), b(loaded.model, {.threads = 1});
+  a.eval(tokens, nullptr);
+  const auto state = saved(a);
+  for (const size_t change : {sizeof(rt::StateHeader), sizeof(rt::StateHeader) + 9, state.size() - 5, state.size()}) {
+    b.eval(some_tokens(4, 272, 9), nullptr);
+    std::vector<int> times(state.size(), 0);
+    const rt::StateSource source{state.size(), [&](uint64_t at, uint8_t* to, uint64_t bytes) {
+                                   std::copy_n(state.begin() + static_cast<ptrdiff_t>(at), bytes, to);
+                                   // Names and tokens are read once more, to be looked at.
+                                   const int last = change < sizeof(rt::StateHeader) + 48 ? 3 : 2;
+                                   for (uint64_t i = 0; i < bytes; ++i) {
+                                     if (++times[at + i] == last && at + i == change) to[i] ^= 1;
+                                   }
+                                 }};
+    std::string message;
+    const svq_status status = status_of([&] { b.restore_state(source, "s.svqk"); }, &message);
+    if (change == state.size()) {  // nothing does
+      EXPECT_EQ(status, SVQ_OK) << message;
+      EXPECT_EQ(logits_of(a), logits_of(b));
+      continue;
+    }
+    EXPECT_EQ(status, SVQ_ERROR_CHECKSUM) << change;
+    EXPECT_NE(message.find("has changed while it was read"), std::string::npos) << message;
+    EXPECT_EQ(b.position(), 0u);
+    EXPECT_EQ(b.logits(), nullptr);
+    b.eval(tokens, nullptr);
+    EXPECT_EQ(logits_of(a), logits_of(b));
+    b.truncate(0);
+  }
+}
+
 // ---------------------------------------------------------------- fork
 
 // Kilobytes of the mapping at `address` that are this mapping's own; -1 where the system does not tell.

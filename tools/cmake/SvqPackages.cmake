@@ -14,7 +14,7 @@ set(CPACK_COMPONENTS_ALL runtime dev)
 if(SVQ_BUILD_TOOLS)
   list(APPEND CPACK_COMPONENTS_ALL tools)
 endif()
-if(TARGET svqconvert)
+if(TARGET svqconvert AND SVQ_TORCH_LIBRARY)  # Debian's libtorch, which a package can name
   list(APPEND CPACK_COMPONENTS_ALL convert)
 endif()
 if(TARGET svqrt_cuda)

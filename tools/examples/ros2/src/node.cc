@@ -79,14 +79,14 @@ class Node : public rclcpp::Node {
       session_.truncate(0);
       session_.set_limit(SVQ_LIMIT_DEADLINE_US, static_cast<std::int64_t>(request.seconds * 1e6));
       auto feedback = std::make_shared<Generate::Feedback>();
-      const auto r = session_.generate(model_.chat_tokenize({{"user", request.prompt}}),
-                                       request.max_tokens == 0 ? 256 : request.max_tokens,
-                                       [&](std::string_view text, svq_token) {
-                                         feedback->text = text;
-                                         result->text += text;
-                                         goal.publish_feedback(feedback);
-                                         return !goal.is_canceling();
-                                       });
+      const auto r =
+          session_.generate(model_.chat_tokenize({{"user", request.prompt}}),
+                            request.max_tokens == 0 ? 256 : request.max_tokens, [&](std::string_view text, svq_token) {
+                              feedback->text = text;
+                              result->text += text;
+                              goal.publish_feedback(feedback);
+                              return !goal.is_canceling();
+                            });
       static const char* const kStops[] = {"end", "max_tokens", "cancelled", "context_full", "cancelled", "deadline"};
       result->stop = kStops[r.stop];
       result->tokens = static_cast<std::uint32_t>(r.n_generated);
