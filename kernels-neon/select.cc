@@ -87,7 +87,11 @@ constexpr Table make_avx2() {
   t.rotate_scale = avx2::rotate_scale;
   t.matmul_f16 = avx2::matmul_f16;
   t.row_f16 = avx2::row_f16;
+  t.rmsnorm = avx2::rmsnorm;
+  t.rope = avx2::rope;
   t.silu_mul = avx2::silu_mul;
+  t.add = avx2::add;
+  t.axpby = avx2::axpby;
   t.attend_f16 = avx2::attend_f16;
   t.attend_i8 = avx2::attend_i8;
   t.store_f16 = avx2::store_f16;
@@ -111,7 +115,11 @@ constexpr Table make_avx512() {
   t.rotate_scale = avx512::rotate_scale;
   t.matmul_f16 = avx512::matmul_f16;
   t.row_f16 = avx512::row_f16;
+  t.rmsnorm = avx512::rmsnorm;
+  t.rope = avx512::rope;
   t.silu_mul = avx512::silu_mul;
+  t.add = avx512::add;
+  t.axpby = avx512::axpby;
   t.attend_f16 = avx512::attend_f16;
   t.attend_i8 = avx512::attend_i8;
   t.store_f16 = avx512::store_f16;

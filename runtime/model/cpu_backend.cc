@@ -29,7 +29,7 @@ CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const 
   side_ = arena.take<float>(n * kMaxGroup * w_.max_side_rank);
   acc_values_ = std::max<size_t>(kAccValues, n * kTileRows);
   list_groups();
-  ahead_bytes_ = second_level_cache() / 2;
+  ahead_bytes_ = std::min(second_level_cache() / 2, kMostAhead);
   scratch_.resize(options_.threads);
   for (Scratch& s : scratch_) {
     s.acc = arena.take<int32_t>(acc_values_);
