@@ -181,7 +181,8 @@ void register_all() {
       add("affine_quantize" + isa + std::to_string(size), [=](benchmark::State& s) { affine_quantize(s, t, size); });
     }
     for (uint32_t queries : {1u, 3u, 4u}) {
-      add("attend_f16" + isa + std::to_string(queries) + "x64x1024", [=](benchmark::State& s) { attend(s, t, queries, 64, 1024); });
+      add("attend_f16" + isa + std::to_string(queries) + "x64x1024",
+          [=](benchmark::State& s) { attend(s, t, queries, 64, 1024); });
     }
   }
 }

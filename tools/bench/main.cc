@@ -55,7 +55,8 @@ int main(int argc, char** argv) {
   app.add_flag("--manners", manners,
                "Instead: stopping, saving and restoring, drawing under a grammar, memory (a FILE with a tokenizer)");
   std::string earlier;
-  app.add_option("--compare", earlier, "A report of --json: its speeds stand beside those of this run")->type_name("FILE");
+  app.add_option("--compare", earlier, "A report of --json: its speeds stand beside those of this run")
+      ->type_name("FILE");
   app.add_flag("--json", json, "The same as --format json");
   app.add_flag("--csv", csv, "The same as --format csv");
 
