@@ -106,7 +106,7 @@ class CpuBackend final : public Backend {
   }
   static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs
   static constexpr uint64_t kPieceBytes = 16384;   // of codes: what a thread takes at a time when one token is decoded
-  static constexpr size_t kMostAhead = 128 << 10;  // more of it brought nothing (2 threads, L2 of 2 MB)
+  static constexpr size_t kMostAhead = 128 << 10;  // more of it brought nothing (machine C, 2 threads)
   static constexpr uint32_t kAttendQueries = 32;   // handed to the kernel at once, which takes four at a time
   static constexpr uint32_t kTileRows = 256;       // rows of a chunk multiplied before they are scaled, in cache
   static constexpr uint32_t kAccValues = 4096;     // at least; (tokens of a chunk) · kTileRows
