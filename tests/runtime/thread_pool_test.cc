@@ -42,7 +42,7 @@ TEST(ThreadPool, ShareCoversTheRangeInPieces) {
         pool.share(n, piece, [&](uint64_t begin, uint64_t end, uint32_t part) {
           EXPECT_LT(part, threads);
           EXPECT_LT(begin, end);
-          if (threads > 1) EXPECT_LE(end - begin, piece);
+          EXPECT_LE(end - begin, threads > 1 ? piece : n);
           for (uint64_t i = begin; i < end; ++i) ++seen[i];
         });
         EXPECT_EQ(seen, std::vector<int>(n, 1)) << threads << " threads, pieces of " << piece;
