@@ -37,18 +37,18 @@ struct Affine {
 
 // Packed codes of one linear (schema/packing.h).
 struct Packed {
-  uint32_t rows = 0, columns = 0;      // N, K before padding
+  uint32_t rows = 0, columns = 0;  // N, K before padding
   uint32_t n_planes = 0;
-  const uint8_t* plane[4] = {};        // each [Npad/16, Kpad/(4 or 8)] tiles
-  uint8_t plane_bits[4] = {};          // 2 or 1
-  int32_t plane_weight[4] = {};        // 1, 4, 16, 64
+  const uint8_t* plane[4] = {};  // each [Npad/16, Kpad/(4 or 8)] tiles
+  uint8_t plane_bits[4] = {};    // 2 or 1
+  int32_t plane_weight[4] = {};  // 1, 4, 16, 64
 };
 
 // One token's activations ready for a packed linear.
 struct Quantized {
-  int8_t* z = nullptr;     // [Kpad], zero beyond K
-  float delta = 0;         // z * delta ≈ A^T u
-  float beta = 0;          // Σ_g B_g · u_g
+  int8_t* z = nullptr;  // [Kpad], zero beyond K
+  float delta = 0;      // z * delta ≈ A^T u
+  float beta = 0;       // Σ_g B_g · u_g
 };
 
 // One query head [head_dim] over cached positions [first, last], both included.
@@ -68,19 +68,24 @@ struct Table {
   // ---- input_transform/ ---- u = H (scale ⊙ x); scale [n] f16 or null (ones). u may be x.
   void (*scale_rotate)(const float* x, const uint16_t* scale, const Rotation& r, uint32_t n, float* u, float* scratch);
   // z = Aᵀu by groups, delta = max|z| / 127, q = round-to-nearest-even(z / delta), beta; K = n, tail of q.z zeroed to
-  // padded_columns(n). zf [n] scratch receives z in f32. delta = 0 when all of z is 0; a NaN or infinite z gives zeros with
-  // delta = NaN, so that the outputs show it.
+  // padded_columns(n). zf [n] scratch receives z in f32. delta = 0 when all of z is 0; a NaN or infinite z gives zeros
+  // with delta = NaN, so that the outputs show it.
   void (*affine_quantize)(const float* u, const Affine& a, uint32_t n, float* zf, Quantized* q);
 
   // ---- gemv/ ---- acc[r] = Σ_k code[r,k] z[k] over all planes, for row blocks (16 rows) [block_begin, block_end);
-  // acc points at row 16·block_begin and receives 16 values a block (padding rows give 0). Columns ≤ 65536: int32 suffices.
+  // acc points at row 16·block_begin and receives 16 values a block (padding rows give 0). Columns ≤ 65536: int32
+  // suffices.
   void (*gemv)(const Packed& w, const int8_t* z, uint32_t block_begin, uint32_t block_end, int32_t* acc);
 
   // ---- gemm/ ---- the same for tokens t < n_tokens: z[t] = z0 + t·z_stride; acc[t][r] at acc + t·acc_stride.
-  // Equals gemv token by token, exactly. scratch: gemm_scratch(columns, n_tokens) bytes, 64-byte aligned, per thread.
-  void (*gemm)(const Packed& w, const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t block_begin,
-               uint32_t block_end, int32_t* acc, size_t acc_stride, void* scratch);
-  size_t (*gemm_scratch)(uint32_t columns, uint32_t n_tokens);
+  // Equals gemv token by token, exactly. The activations are packed once, columns [k_begin, k_end) at a time (multiples
+  // of 64), into a panel of gemm_panel(columns, n_tokens) bytes, 64-byte aligned, which any number of threads then
+  // read.
+  size_t (*gemm_panel)(uint32_t columns, uint32_t n_tokens);
+  void (*gemm_pack)(const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t columns, uint32_t k_begin,
+                    uint32_t k_end, void* panel);
+  void (*gemm)(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t block_begin, uint32_t block_end,
+               int32_t* acc, size_t acc_stride);
 
   // ---- gemv_f32/ ---- acc[r] = Σ_k code[r,k] zf[k] in f32 (activations not rounded); only to measure int8's effect.
   void (*gemv_f32)(const Packed& w, const float* zf, uint32_t block_begin, uint32_t block_end, float* acc);
@@ -88,15 +93,16 @@ struct Table {
   // ---- output_transform/ ---- y = scale ⊙ Hᵀ(v) + bias, v[r] given in place; scale f16 or null, bias f32 or null.
   // dequantize: v[r] = delta·acc[r] + beta.
   void (*dequantize)(const int32_t* acc, float delta, float beta, uint32_t n, float* v);
-  void (*rotate_scale)(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n, float* scratch);
+  void (*rotate_scale)(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n,
+                       float* scratch);
 
   // ---- lookup/ ---- one row of a packed linear: w[k] = A_g · code + B_g, f32 [K], before H_inᵀ and scales.
   void (*decode_row)(const Packed& w, const Affine& a, uint32_t row, float* out);
 
-  // ---- matmul_f16/ ---- y[t][r] = Σ_k w[r,k] x[t][k], w f16 row-major [rows, columns], rows [row_begin, row_end), f32.
-  // y points at row 0. The order of each sum depends on `columns` alone.
-  void (*matmul_f16)(const uint16_t* w, uint32_t columns, uint32_t row_begin, uint32_t row_end, const float* x, size_t x_stride,
-                     uint32_t n_tokens, float* y, size_t y_stride);
+  // ---- matmul_f16/ ---- y[t][r] = Σ_k w[r,k] x[t][k], w f16 row-major [rows, columns], rows [row_begin, row_end),
+  // f32. y points at row 0. The order of each sum depends on `columns` alone.
+  void (*matmul_f16)(const uint16_t* w, uint32_t columns, uint32_t row_begin, uint32_t row_end, const float* x,
+                     size_t x_stride, uint32_t n_tokens, float* y, size_t y_stride);
   void (*row_f16)(const uint16_t* w, uint32_t columns, float* out);  // f16 → f32
 
   // ---- elementwise/ ----
@@ -115,24 +121,24 @@ struct Table {
   // int8 cache: value = code · scale; k_scale, v_scale: position p at base + p·scale_stride.
   void (*attend_i8)(const AttendQuery* queries, uint32_t n, const int8_t* k, const int8_t* v, const float* k_scale,
                     const float* v_scale, size_t stride, size_t scale_stride, uint32_t head_dim, float scale);
-  void (*store_f16)(const float* x, uint32_t n, uint16_t* out);               // round to nearest even
-  void (*store_i8)(const float* x, uint32_t n, int8_t* out, float* scale);    // symmetric, scale = max|x| / 127
+  void (*store_f16)(const float* x, uint32_t n, uint16_t* out);             // round to nearest even
+  void (*store_i8)(const float* x, uint32_t n, int8_t* out, float* scale);  // symmetric, scale = max|x| / 127
 };
 
 // Instruction sets this build has code for and this CPU runs, best last; kScalar is always there.
 size_t available(Isa* out, size_t capacity);
-const char* isa_name(Isa isa);                    // "scalar", "neon", "dotprod", "i8mm", "avx2", "avx512"
+const char* isa_name(Isa isa);  // "scalar", "neon", "dotprod", "i8mm", "avx2", "avx512"
 bool isa_from_name(const char* name, Isa* out);
 // The table of one instruction set; null if not available here.
 const Table* table(Isa isa);
 // The best available, or what SVQ_ISA names. Null with *error set (static text) when SVQ_ISA is unknown or unavailable.
 const Table* select(const char** error);
-const Table& reference();                         // scalar
+const Table& reference();  // scalar
 
 // [factor, factor] orthonormal DCT-II: m[i][j] = sqrt((i ? 2 : 1)/r) · cos(π (2j+1) i / 2r), computed in f64.
 void make_mix(uint32_t factor, float* m);
 
 float f16_to_f32(uint16_t h);
-uint16_t f32_to_f16(float f);   // round to nearest even; overflow gives infinity
+uint16_t f32_to_f16(float f);  // round to nearest even; overflow gives infinity
 
 }  // namespace svq::kernels

@@ -27,8 +27,9 @@ constexpr Table kScalarTable = {
     .scale_rotate = scalar::scale_rotate,
     .affine_quantize = scalar::affine_quantize,
     .gemv = scalar::gemv,
+    .gemm_panel = scalar::gemm_panel,
+    .gemm_pack = scalar::gemm_pack,
     .gemm = scalar::gemm,
-    .gemm_scratch = scalar::gemm_scratch,
     .gemv_f32 = scalar::gemv_f32,
     .dequantize = scalar::dequantize,
     .rotate_scale = scalar::rotate_scale,
@@ -79,13 +80,18 @@ constexpr Table make_avx2() {
   t.affine_quantize = avx2::affine_quantize;
   t.gemv = avx2::gemv;
   t.gemm = avx2::gemm;
-  t.gemm_scratch = avx2::gemm_scratch;
+  t.gemm_panel = avx2::gemm_panel;
+  t.gemm_pack = avx2::gemm_pack;
   t.gemv_f32 = avx2::gemv_f32;
   t.dequantize = avx2::dequantize;
   t.rotate_scale = avx2::rotate_scale;
   t.matmul_f16 = avx2::matmul_f16;
   t.row_f16 = avx2::row_f16;
+  t.rmsnorm = avx2::rmsnorm;
+  t.rope = avx2::rope;
   t.silu_mul = avx2::silu_mul;
+  t.add = avx2::add;
+  t.axpby = avx2::axpby;
   t.attend_f16 = avx2::attend_f16;
   t.attend_i8 = avx2::attend_i8;
   t.store_f16 = avx2::store_f16;
@@ -102,13 +108,18 @@ constexpr Table make_avx512() {
   t.affine_quantize = avx512::affine_quantize;
   t.gemv = avx512::gemv;
   t.gemm = avx512::gemm;
-  t.gemm_scratch = avx512::gemm_scratch;
+  t.gemm_panel = avx512::gemm_panel;
+  t.gemm_pack = avx512::gemm_pack;
   t.gemv_f32 = avx512::gemv_f32;
   t.dequantize = avx512::dequantize;
   t.rotate_scale = avx512::rotate_scale;
   t.matmul_f16 = avx512::matmul_f16;
   t.row_f16 = avx512::row_f16;
+  t.rmsnorm = avx512::rmsnorm;
+  t.rope = avx512::rope;
   t.silu_mul = avx512::silu_mul;
+  t.add = avx512::add;
+  t.axpby = avx512::axpby;
   t.attend_f16 = avx512::attend_f16;
   t.attend_i8 = avx512::attend_i8;
   t.store_f16 = avx512::store_f16;
@@ -150,17 +161,33 @@ constexpr Table make_dotprod() {
   t.name = "dotprod";
   t.isa = Isa::kDotprod;
   t.gemv = dotprod::gemv;
+  t.gemm_panel = dotprod::gemm_panel;
+  t.gemm_pack = dotprod::gemm_pack;
   t.gemm = dotprod::gemm;
+  return t;
+}
+
+constexpr Table make_i8mm() {
+  Table t = make_dotprod();
+  t.name = "i8mm";
+  t.isa = Isa::kI8mm;
+  t.gemm_panel = i8mm::gemm_panel;
+  t.gemm_pack = i8mm::gemm_pack;
+  t.gemm = i8mm::gemm;
   return t;
 }
 
 constexpr Table kNeonTable = make_neon();
 constexpr Table kDotprodTable = make_dotprod();
+constexpr Table kI8mmTable = make_i8mm();
 
 const Table* supported(Isa isa) {
   if (isa == Isa::kNeon) return &kNeonTable;     // part of every AArch64
   constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP
-  if (isa == Isa::kDotprod && (getauxval(AT_HWCAP) & kAsimdDp)) return &kDotprodTable;
+  constexpr unsigned long kI8mm = 1ul << 13;     // HWCAP2_I8MM
+  const bool dotprod = getauxval(AT_HWCAP) & kAsimdDp;
+  if (isa == Isa::kDotprod && dotprod) return &kDotprodTable;
+  if (isa == Isa::kI8mm && dotprod && (getauxval(AT_HWCAP2) & kI8mm)) return &kI8mmTable;
   return nullptr;
 }
 

@@ -86,11 +86,11 @@ void gemv(benchmark::State& state, const Table* t, const Matrix* m) {
 
 void gemm(benchmark::State& state, const Table* t, uint32_t rows, uint32_t columns, uint32_t tokens) {
   const Matrix m(rows, columns, 2);
-  const Bytes z = random_bytes(size_t{columns} * tokens), scratch = random_bytes(t->gemm_scratch(columns, tokens) + 64);
+  const Bytes z = random_bytes(size_t{columns} * tokens), panel = random_bytes(t->gemm_panel(columns, tokens));
+  t->gemm_pack(reinterpret_cast<const int8_t*>(z.get()), columns, tokens, columns, 0, columns, panel.get());
   std::vector<int32_t> acc(size_t{rows} * tokens);
   for (auto _ : state) {
-    t->gemm(m.packed, reinterpret_cast<const int8_t*>(z.get()), columns, tokens, 0, rows / 16, acc.data(), rows,
-            scratch.get());
+    t->gemm(m.packed, panel.get(), tokens, 0, rows / 16, acc.data(), rows);
     benchmark::DoNotOptimize(acc.data());
   }
   state.counters["MAC/s"] =
@@ -181,7 +181,8 @@ void register_all() {
       add("affine_quantize" + isa + std::to_string(size), [=](benchmark::State& s) { affine_quantize(s, t, size); });
     }
     for (uint32_t queries : {1u, 3u, 4u}) {
-      add("attend_f16" + isa + std::to_string(queries) + "x64x1024", [=](benchmark::State& s) { attend(s, t, queries, 64, 1024); });
+      add("attend_f16" + isa + std::to_string(queries) + "x64x1024",
+          [=](benchmark::State& s) { attend(s, t, queries, 64, 1024); });
     }
   }
 }

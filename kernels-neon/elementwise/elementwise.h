@@ -28,9 +28,17 @@ AddFn add;
 AxpbyFn axpby;
 }  // namespace sse
 namespace avx2 {
+RmsnormFn rmsnorm;
+RopeFn rope;
 SiluMulFn silu_mul;
-}
+AddFn add;
+AxpbyFn axpby;
+}  // namespace avx2
 namespace avx512 {
+RmsnormFn rmsnorm;
+RopeFn rope;
 SiluMulFn silu_mul;
-}
+AddFn add;
+AxpbyFn axpby;
+}  // namespace avx512
 }  // namespace svq::kernels

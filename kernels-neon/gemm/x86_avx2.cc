@@ -4,11 +4,11 @@
 // pairs, summed for 32 tiles (128 columns) before they are widened: 32 · 2 · 3 · 128 = 24576 < 32768, no saturation.
 //
 // Blocking: up to 4 tokens × 1 row block = 8 int16 accumulators in registers; the int32 sums live in acc-sized stack
-// space. Activations are interleaved in scratch and row blocks are the outer loop, as in x86_avx512.cc.
+// space. Row blocks are the outer loop, as in x86_avx512.cc.
 #include <immintrin.h>
-#include <cstring>
 
 #include "kernels-neon/gemm/gemm.h"
+#include "kernels-neon/gemm/panel.h"
 
 namespace svq::kernels::avx2 {
 namespace {
@@ -65,29 +65,27 @@ constexpr TileBlock kTileBlock[2][kTokens] = {  // [bits − 1][tokens − 1]
 
 }  // namespace
 
-size_t gemm_scratch(uint32_t columns, uint32_t n_tokens) {
+size_t gemm_panel(uint32_t columns, uint32_t n_tokens) {
   return (static_cast<size_t>(columns) + 63) / 64 * 64 * n_tokens;
 }
 
-void gemm(const Packed& w, const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t block_begin,
-          uint32_t block_end, int32_t* acc, size_t acc_stride, void* scratch) {
+void gemm_pack(const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t columns, uint32_t k_begin, uint32_t k_end,
+               void* panel) {
+  pack_panel<4>(z0, z_stride, n_tokens, kTokens, (static_cast<size_t>(columns) + 63) / 64 * 64, k_begin, k_end, panel);
+}
+
+void gemm(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t block_begin, uint32_t block_end, int32_t* acc,
+          size_t acc_stride) {
   const size_t padded = (static_cast<size_t>(w.columns) + 63) / 64 * 64;
-  int32_t* panel = static_cast<int32_t*>(scratch);
-  for (uint32_t begin = 0; begin < n_tokens; begin += kTokens) {
-    const uint32_t size = n_tokens - begin < kTokens ? n_tokens - begin : kTokens;
-    int32_t* to = panel + begin * (padded / 4);
-    for (uint32_t t = 0; t < size; ++t) {
-      const int8_t* z = z0 + (begin + t) * z_stride;
-      for (size_t k = 0; k < padded / 4; ++k) std::memcpy(to + k * size + t, z + 4 * k, 4);
-    }
-  }
+  const uint32_t groups = token_groups(n_tokens, kTokens);
   for (uint32_t block = block_begin; block < block_end; ++block, acc += 16) {
-    for (uint32_t begin = 0; begin < n_tokens; begin += kTokens) {
-      const uint32_t size = n_tokens - begin < kTokens ? n_tokens - begin : kTokens;
-      for (uint32_t i = 0; i < w.n_planes; ++i) {
-        const uint8_t* tiles = w.plane[i] + block * (padded * 2 * w.plane_bits[i]);
-        kTileBlock[w.plane_bits[i] - 1][size - 1](tiles, panel + begin * (padded / 4), padded, w.plane_weight[i],
-                                                  i != 0, acc + begin * acc_stride, acc_stride);
+    for (uint32_t i = 0; i < groups; ++i) {
+      const TokenGroup g = token_group(n_tokens, groups, i);
+      const int32_t* z = static_cast<const int32_t*>(panel) + g.begin * (padded / 4);
+      for (uint32_t p = 0; p < w.n_planes; ++p) {
+        const uint8_t* tiles = w.plane[p] + block * (padded * 2 * w.plane_bits[p]);
+        kTileBlock[w.plane_bits[p] - 1][g.size - 1](tiles, z, padded, w.plane_weight[p], p != 0,
+                                                    acc + g.begin * acc_stride, acc_stride);
       }
     }
   }

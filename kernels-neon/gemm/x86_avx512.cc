@@ -4,13 +4,12 @@
 // bound as in gemv/.
 //
 // Blocking: up to 8 tokens × 2 row blocks = 16 accumulators, over all of K: dpbusd runs at its peak, two a cycle; with
-// more tokens GCC 12 spills (12 tokens: two thirds of the speed). The tokens of a group are interleaved dword by dword
-// in scratch, so that the inner loop reads one stream; row blocks are the outer loop, and a pair's tiles (8·K bytes)
-// stay in L1 or L2 while the token groups pass.
+// more tokens GCC 12 spills (12 tokens: two thirds of the speed). Row blocks are the outer loop, and a pair's tiles
+// (8·K bytes) stay in L1 or L2 while the token groups pass; a group's panel (8·K bytes) too, being read for every pair.
 #include <immintrin.h>
-#include <cstring>
 
 #include "kernels-neon/gemm/gemm.h"
+#include "kernels-neon/gemm/panel.h"
 
 namespace svq::kernels::avx512 {
 namespace {
@@ -77,38 +76,29 @@ constexpr TileBlock kTileBlock[2][2][kTokens] = {  // [bits − 1][row blocks �
 
 }  // namespace
 
-size_t gemm_scratch(uint32_t columns, uint32_t n_tokens) {
+size_t gemm_panel(uint32_t columns, uint32_t n_tokens) {
   return (static_cast<size_t>(columns) + 63) / 64 * 64 * n_tokens;
 }
 
-void gemm(const Packed& w, const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t block_begin,
-          uint32_t block_end, int32_t* acc, size_t acc_stride, void* scratch) {
-  if (n_tokens == 0) return;
+void gemm_pack(const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t columns, uint32_t k_begin, uint32_t k_end,
+               void* panel) {
+  pack_panel<4>(z0, z_stride, n_tokens, kTokens, (static_cast<size_t>(columns) + 63) / 64 * 64, k_begin, k_end, panel);
+}
+
+void gemm(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t block_begin, uint32_t block_end, int32_t* acc,
+          size_t acc_stride) {
   const size_t padded = (static_cast<size_t>(w.columns) + 63) / 64 * 64;
-  const uint32_t groups = (n_tokens + kTokens - 1) / kTokens;
-  // Group g holds tokens [g · n / groups, (g + 1) · n / groups): sizes differ by one at most.
-  int32_t* panel = static_cast<int32_t*>(scratch);
-  for (uint32_t g = 0; g < groups; ++g) {
-    const uint32_t begin = static_cast<uint64_t>(g) * n_tokens / groups;
-    const uint32_t end = static_cast<uint64_t>(g + 1) * n_tokens / groups;
-    const uint32_t size = end - begin;
-    int32_t* to = panel + begin * (padded / 4);
-    for (uint32_t t = 0; t < size; ++t) {
-      const int8_t* z = z0 + (begin + t) * z_stride;
-      for (size_t k = 0; k < padded / 4; ++k) std::memcpy(to + k * size + t, z + 4 * k, 4);
-    }
-  }
+  const uint32_t groups = token_groups(n_tokens, kTokens);
   for (uint32_t block = block_begin; block < block_end;) {
     const uint32_t r = block + 2 <= block_end ? 2 : 1;
-    for (uint32_t g = 0; g < groups; ++g) {
-      const uint32_t begin = static_cast<uint64_t>(g) * n_tokens / groups;
-      const uint32_t end = static_cast<uint64_t>(g + 1) * n_tokens / groups;
-      int32_t* out = acc + begin * acc_stride + static_cast<size_t>(block - block_begin) * 16;
-      for (uint32_t i = 0; i < w.n_planes; ++i) {
-        const size_t stride = padded * 2 * w.plane_bits[i];
-        kTileBlock[w.plane_bits[i] - 1][r - 1][end - begin - 1](w.plane[i] + block * stride, stride,
-                                                                panel + begin * (padded / 4), padded, w.plane_weight[i],
-                                                                i != 0, out, acc_stride);
+    for (uint32_t i = 0; i < groups; ++i) {
+      const TokenGroup g = token_group(n_tokens, groups, i);
+      const int32_t* z = static_cast<const int32_t*>(panel) + g.begin * (padded / 4);
+      int32_t* out = acc + g.begin * acc_stride + static_cast<size_t>(block - block_begin) * 16;
+      for (uint32_t p = 0; p < w.n_planes; ++p) {
+        const size_t stride = padded * 2 * w.plane_bits[p];
+        kTileBlock[w.plane_bits[p] - 1][r - 1][g.size - 1](w.plane[p] + block * stride, stride, z, padded,
+                                                           w.plane_weight[p], p != 0, out, acc_stride);
       }
     }
     block += r;

@@ -12,9 +12,9 @@ void blocks(const Packed& w, const int8_t* z, uint32_t block, int32_t* acc) {
     const size_t stride = padded * 2 * w.plane_bits[i];
     const uint8_t* tiles = w.plane[i] + block * stride;
     if (w.plane_bits[i] == 2) {
-      dot_plane<2, R, 1>(tiles, stride, z, 0, padded, w.plane_weight[i], i != 0, acc, 0);
+      dot_plane<2, R, 1>(tiles, stride, z, padded, w.plane_weight[i], i != 0, acc, 0);
     } else {
-      dot_plane<1, R, 1>(tiles, stride, z, 0, padded, w.plane_weight[i], i != 0, acc, 0);
+      dot_plane<1, R, 1>(tiles, stride, z, padded, w.plane_weight[i], i != 0, acc, 0);
     }
   }
 }

@@ -5,24 +5,48 @@
 namespace svq::kernels {
 namespace {
 
-// Normalised Hadamard of one block, n ≥ kLanes: the in-register butterflies, then pairs of stages (radix 4), so that
-// each pair costs one pass over memory, then one single stage if the number of stages is odd.
+// Stages h and 2h of four vectors h apart.
+template <class V>
+inline void two_stages(typename V::F& a, typename V::F& b, typename V::F& c, typename V::F& d) {
+  const auto ab = V::add(a, b), a_b = V::sub(a, b), cd = V::add(c, d), c_d = V::sub(c, d);
+  a = V::add(ab, cd);
+  b = V::add(a_b, c_d);
+  c = V::sub(ab, cd);
+  d = V::sub(a_b, c_d);
+}
+
+// Normalised Hadamard of one block, n ≥ kLanes: the butterflies within a register together with the first two stages
+// beyond, then pairs of stages (radix 4), so that each costs one pass over memory, then one single stage if one is
+// left.
 template <class V>
 void hadamard(float* x, size_t n) {
   using F = typename V::F;
   constexpr size_t kLanes = V::kLanes;
   const F norm = V::splat(1.0f / __builtin_sqrtf(static_cast<float>(n)));
-  for (size_t i = 0; i < n; i += kLanes) V::store(x + i, V::hadamard_lanes(V::mul(V::load(x + i), norm)));
+  const auto lanes = [&](size_t i) { return V::hadamard_lanes(V::mul(V::load(x + i), norm)); };
   size_t h = kLanes;
+  if (n >= 4 * kLanes) {
+    for (size_t i = 0; i < n; i += 4 * kLanes) {
+      F a = lanes(i), b = lanes(i + kLanes), c = lanes(i + 2 * kLanes), d = lanes(i + 3 * kLanes);
+      two_stages<V>(a, b, c, d);
+      V::store(x + i, a);
+      V::store(x + i + kLanes, b);
+      V::store(x + i + 2 * kLanes, c);
+      V::store(x + i + 3 * kLanes, d);
+    }
+    h = 4 * kLanes;
+  } else {
+    for (size_t i = 0; i < n; i += kLanes) V::store(x + i, lanes(i));
+  }
   for (; h * 4 <= n; h *= 4) {
     for (size_t i = 0; i < n; i += 4 * h) {
       for (size_t j = i; j < i + h; j += kLanes) {
-        const F a = V::load(x + j), b = V::load(x + j + h), c = V::load(x + j + 2 * h), d = V::load(x + j + 3 * h);
-        const F ab = V::add(a, b), a_b = V::sub(a, b), cd = V::add(c, d), c_d = V::sub(c, d);
-        V::store(x + j, V::add(ab, cd));
-        V::store(x + j + h, V::add(a_b, c_d));
-        V::store(x + j + 2 * h, V::sub(ab, cd));
-        V::store(x + j + 3 * h, V::sub(a_b, c_d));
+        F a = V::load(x + j), b = V::load(x + j + h), c = V::load(x + j + 2 * h), d = V::load(x + j + 3 * h);
+        two_stages<V>(a, b, c, d);
+        V::store(x + j, a);
+        V::store(x + j + h, b);
+        V::store(x + j + 2 * h, c);
+        V::store(x + j + 3 * h, d);
       }
     }
   }

@@ -110,15 +110,15 @@ struct V16 {
   }
   static F keep_nan(F x, F y) { return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x); }
 
-  static F flip(F x, __mmask16 lanes) {
-    return _mm512_castsi512_ps(
-        _mm512_mask_xor_epi32(_mm512_castps_si512(x), lanes, _mm512_castps_si512(x), _mm512_set1_epi32(INT32_MIN)));
+  // other ± x, the sign by lane: x times ±1 is exact, so that the one rounding is the addition's.
+  static F butterfly(F x, F other, __mmask16 minus) {
+    return _mm512_fmadd_ps(x, _mm512_mask_blend_ps(minus, splat(1.0f), splat(-1.0f)), other);
   }
   static F hadamard_lanes(F x) {
-    x = _mm512_add_ps(_mm512_permute_ps(x, 0xB1), flip(x, 0xAAAA));
-    x = _mm512_add_ps(_mm512_permute_ps(x, 0x4E), flip(x, 0xCCCC));
-    x = _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0xB1), flip(x, 0xF0F0));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0x4E), flip(x, 0xFF00));
+    x = butterfly(x, _mm512_permute_ps(x, 0xB1), 0xAAAA);
+    x = butterfly(x, _mm512_permute_ps(x, 0x4E), 0xCCCC);
+    x = butterfly(x, _mm512_shuffle_f32x4(x, x, 0xB1), 0xF0F0);
+    return butterfly(x, _mm512_shuffle_f32x4(x, x, 0x4E), 0xFF00);
   }
 };
 

@@ -40,6 +40,15 @@ uint32_t physical_cores() {
   return static_cast<uint32_t>(cores.size());
 }
 
+size_t second_level_cache() {
+  const long known = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (known > 0) return static_cast<size_t>(known);
+  std::ifstream in("/sys/devices/system/cpu/cpu0/cache/index2/size");  // "256K"
+  size_t kilobytes = 0;
+  in >> kilobytes;
+  return (kilobytes != 0 ? kilobytes : 256) * 1024;
+}
+
 bool pin_this_thread(const std::vector<uint32_t>& cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);

@@ -16,6 +16,8 @@ namespace {
 // About 50 µs on current CPUs: longer than the gaps between the steps of a token, shorter than a scheduler's time
 // slice.
 constexpr int kSpins = 2000;
+// How long the caller waits before it looks for parts that no worker has begun: a wake-up takes longer than most jobs.
+constexpr int kGrace = 20;
 
 void pause_briefly() {
 #if defined(__x86_64__)
@@ -26,7 +28,11 @@ void pause_briefly() {
 }
 
 // Waits until value differs from `old`; returns it.
-uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
+uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old, Ahead& ahead) {
+  do {
+    const uint32_t now = value.load(std::memory_order_acquire);
+    if (now != old) return now;
+  } while (ahead.fetch_some());
   for (int i = 0; i < kSpins; ++i) {
     const uint32_t now = value.load(std::memory_order_acquire);
     if (now != old) return now;
@@ -38,8 +44,25 @@ uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
 
 }  // namespace
 
+bool Ahead::fetch_some() {
+  constexpr size_t kLine = 64, kLines = 8;  // as many as are under way at once on most cores
+  while (at_ < count_) {
+    Range& r = ranges_[at_];
+    for (size_t i = 0; i < kLines && r.size != 0; ++i) {
+      __builtin_prefetch(r.data, 0, 2);  // into the second-level cache
+      r.data += kLine;
+      r.size = r.size > kLine ? r.size - kLine : 0;
+    }
+    if (r.size != 0) return true;
+    if (++at_ < count_) return true;
+  }
+  return false;
+}
+
+thread_local uint32_t ThreadPool::own_part_ = 0;
+
 ThreadPool::ThreadPool(const ThreadOptions& options)
-    : threads_(options.threads == 0 ? 1 : options.threads), claims_(threads_) {
+    : threads_(options.threads == 0 ? 1 : options.threads), states_(threads_) {
   workers_.reserve(threads_ - 1);
   std::atomic<uint32_t> started{0};
   std::atomic<int> refused{0};  // errno of a worker whose priority could not be set
@@ -71,39 +94,61 @@ ThreadPool::~ThreadPool() { stop(); }
 
 void ThreadPool::stop() {
   stop_.store(true, std::memory_order_relaxed);
-  job_.fetch_add(1, std::memory_order_release);
-  job_.notify_all();
+  job_.number.fetch_add(1, std::memory_order_release);
+  job_.number.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
-// Success means that the job cannot end before this part does: function_ and context_ stay as they are until then.
+// Success means that the job cannot end before this part does: job_ stays as it is until then.
 bool ThreadPool::claim(uint32_t part, uint32_t job) {
   uint32_t before = job - 1;
-  return claims_[part].job.compare_exchange_strong(before, job, std::memory_order_relaxed);
+  return states_[part].claimed.compare_exchange_strong(before, job, std::memory_order_relaxed);
+}
+
+bool ThreadPool::take(uint32_t part, uint32_t piece, bool front, uint32_t* begin, uint32_t* end) {
+  std::atomic<uint64_t>& left = states_[part].left;
+  uint64_t range = left.load(std::memory_order_relaxed), rest;
+  do {
+    const auto from = static_cast<uint32_t>(range >> 32), to = static_cast<uint32_t>(range);
+    if (from >= to) return false;
+    const uint32_t size = to - from < piece ? to - from : piece;
+    *begin = front ? from : to - size;
+    *end = *begin + size;
+    rest = front ? uint64_t{*end} << 32 | to : uint64_t{from} << 32 | *begin;
+  } while (!left.compare_exchange_weak(range, rest, std::memory_order_relaxed));
+  return true;
 }
 
 void ThreadPool::run_erased(Function function, const void* context) {
-  function_ = function;
-  context_ = context;
+  job_.function = function;
+  job_.context = context;
   pending_.store(threads_ - 1, std::memory_order_relaxed);
-  const uint32_t job = job_.load(std::memory_order_relaxed) + 1;
-  job_.store(job, std::memory_order_release);
-  job_.notify_all();  // a system call only if a worker sleeps
+  const uint32_t job = job_.number.load(std::memory_order_relaxed) + 1;
+  job_.number.store(job, std::memory_order_release);
+  job_.number.notify_all();  // a system call only if a worker sleeps
   function(context, 0);
+  // Parts already claimed are left alone: looking at their claims would take the lines from the workers.
+  for (int i = 0; i < kGrace; ++i) {
+    if (pending_.load(std::memory_order_acquire) == 0) return;
+    if (!states_[0].ahead.fetch_some()) pause_briefly();
+  }
   for (uint32_t part = 1; part < threads_; ++part) {
     if (!claim(part, job)) continue;
     function(context, part);
     pending_.fetch_sub(1, std::memory_order_relaxed);
   }
-  for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;) left = wait_change(pending_, left);
+  for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;) {
+    left = wait_change(pending_, left, states_[0].ahead);
+  }
 }
 
 void ThreadPool::work(uint32_t part) {
+  own_part_ = part;
   for (uint32_t job = 0;;) {
-    job = wait_change(job_, job);
+    job = wait_change(job_.number, job, states_[part].ahead);
     if (stop_.load(std::memory_order_relaxed)) return;
     if (!claim(part, job)) continue;
-    function_(context_, part);
+    job_.function(job_.context, part);
     if (pending_.fetch_sub(1, std::memory_order_release) == 1) pending_.notify_one();
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/base/cpu.h"
 #include "schema/packing.h"
 
 namespace svq::rt {
@@ -24,14 +25,16 @@ CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const 
   z_ = arena.take<float>(n * k_pad_);
   codes_ = arena.take<int8_t>(n * k_pad_);
   quantized_ = arena.take<kernels::Quantized>(n);
+  panel_ = arena.take<uint8_t>(k_.gemm_panel(w_.max_columns, options_.max_tokens));
   side_ = arena.take<float>(n * kMaxGroup * w_.max_side_rank);
   acc_values_ = std::max<size_t>(kAccValues, n * kTileRows);
+  list_groups();
+  ahead_bytes_ = std::min(second_level_cache() / 2, kMostAhead);
   scratch_.resize(options_.threads);
   for (Scratch& s : scratch_) {
     s.acc = arena.take<int32_t>(acc_values_);
     s.rotate = arena.take<float>(std::max(w_.max_columns, w_.max_rotation));
     s.row = arena.take<float>(std::max(w_.max_columns, kTileRows));
-    s.gemm = arena.take<uint8_t>(k_.gemm_scratch(w_.max_columns, options_.max_tokens));
   }
 }
 

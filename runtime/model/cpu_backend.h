@@ -55,7 +55,6 @@ class CpuBackend final : public Backend {
     int32_t* acc;               // (kAccValues)
     float* rotate;              // (max_columns, max_rotation: the larger)
     float* row;                 // (max_columns, kTileRows: the larger)
-    uint8_t* gemm;              // what the gemm kernel asks for
     uint64_t unpolled = 0;      // work since its last poll
   };
   struct Target {  // one linear of a group and where its outputs go
@@ -72,6 +71,8 @@ class CpuBackend final : public Backend {
 
   // cpu_linear.cc
   void run_group(const Inputs& in, std::span<const Target> targets);
+  void list_groups();
+  void note_ahead(uint32_t linear, uint32_t part);
   void prepare_token(const Inputs& in, uint32_t token, const Linear& l, bool norm, bool rotate, uint32_t thread);
   void side_inputs(const Inputs& in, uint32_t token, std::span<const Target> targets);
   void multiply(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
@@ -112,10 +113,12 @@ class CpuBackend final : public Backend {
     }
   }
   static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs
-  static constexpr uint64_t kPollWork = 256 << 10;   // tens of µs; a look takes some 30 ns
-  static constexpr uint32_t kAttendQueries = 32;     // handed to the kernel at once, which takes four at a time
-  static constexpr uint32_t kTileRows = 256;         // rows of a chunk multiplied before they are scaled, in cache
-  static constexpr uint32_t kAccValues = 4096;       // at least; (tokens of a chunk) · kTileRows
+  static constexpr uint64_t kPollWork = 256 << 10;  // tens of µs; a look takes some 30 ns
+  static constexpr uint64_t kPieceBytes = 16384;    // of codes: what a thread takes at a time when one token is decoded
+  static constexpr size_t kMostAhead = 128 << 10;   // more of it brought nothing (machine C, 2 threads)
+  static constexpr uint32_t kAttendQueries = 32;    // handed to the kernel at once, which takes four at a time
+  static constexpr uint32_t kTileRows = 256;        // rows of a chunk multiplied before they are scaled, in cache
+  static constexpr uint32_t kAccValues = 4096;      // at least; (tokens of a chunk) · kTileRows
 
   const Weights& w_;
   const CpuOptions options_;
@@ -140,8 +143,13 @@ class CpuBackend final : public Backend {
   float* z_;                       // (max_tokens, k_pad) Aᵀu, zero beyond the columns
   int8_t* codes_;                  // (max_tokens, k_pad) z rounded to int8
   kernels::Quantized* quantized_;  // (max_tokens)
+  uint8_t* panel_;                 // codes_ as the gemm kernel wants them
   float* side_;                    // (max_tokens, kMaxGroup, max_side_rank) side_v x
   size_t acc_values_;
+
+  std::vector<std::vector<const Linear*>> groups_;  // in the order in which a token reads them
+  std::vector<uint32_t> group_of_;                  // (n_linears)
+  size_t ahead_bytes_;                              // that a waiting thread fetches
 };
 
 }  // namespace svq::rt

@@ -51,8 +51,16 @@ void CpuBackend::run_group(const Inputs& in, std::span<const Target> targets) {
     normed = true;
     if (leader.is_packed()) rotated = leader.input_transform;
 
+    if (in.n >= kGemmTokens && leader.is_packed() && !options_.float_activations) {
+      const uint64_t columns = format::padded_columns(leader.columns);
+      split(columns / 64, columns * in.n, [&](uint64_t begin, uint64_t end, uint32_t) {
+        k_.gemm_pack(codes_, k_pad_, in.n, leader.columns, static_cast<uint32_t>(begin * 64),
+                     static_cast<uint32_t>(end * 64), panel_);
+      });
+    }
+
     // 4: the rows of all members as one range of 16-row blocks.
-    split(blocks, bytes * in.n, [&](uint64_t begin, uint64_t end, uint32_t thread) {
+    const auto multiply_blocks = [&](uint64_t begin, uint64_t end, uint32_t thread) {
       uint64_t first = 0;  // block number of the member's first row
       for (const Target& m : members) {
         const uint64_t count = row_blocks(*m.linear);
@@ -60,7 +68,16 @@ void CpuBackend::run_group(const Inputs& in, std::span<const Target> targets) {
         if (from < to) multiply(in, m, static_cast<uint32_t>(from - first), static_cast<uint32_t>(to - first), thread);
         first += count;
       }
-    });
+      if (in.n == 1) note_ahead(leader.id, thread);
+    };
+    if (bytes * in.n < kParallelBytes) {
+      multiply_blocks(0, blocks, 0);
+    } else {
+      // Pieces that take some hundred nanoseconds; whole tiles where several tokens share them.
+      const uint64_t block_bytes = bytes / blocks + 1;
+      const uint64_t piece = in.n == 1 ? (kPieceBytes / block_bytes + 3) / 4 * 4 : kTileRows / format::kRowTile;
+      pool_->share(static_cast<uint32_t>(blocks), static_cast<uint32_t>(std::max<uint64_t>(piece, 4)), multiply_blocks);
+    }
 
     // 5: output rotations and the wide half of side paths, per token and member.
     const bool finish = std::any_of(members.begin(), members.end(), [](const Target& m) {
@@ -76,6 +93,50 @@ void CpuBackend::run_group(const Inputs& in, std::span<const Target> targets) {
           finish_token(members[index], index, static_cast<uint32_t>(u / n_same), thread);
         }
       });
+    }
+  }
+}
+
+// The order in which a token reads the linears, in groups that are read together.
+void CpuBackend::list_groups() {
+  group_of_.resize(w_.n_linears);
+  const auto add = [this](std::initializer_list<const Linear*> linears) {
+    for (const Linear* l : linears) group_of_[l->id] = static_cast<uint32_t>(groups_.size());
+    groups_.emplace_back(linears);
+  };
+  for (const Block& b : w_.blocks) {
+    add({&b.q, &b.k, &b.v});
+    add({&b.o});
+    add({&b.gate, &b.up});
+    add({&b.down});
+  }
+  add({&w_.head});
+}
+
+// Notes for the pool what the calling thread will read of the next two groups.
+void CpuBackend::note_ahead(uint32_t linear, uint32_t part) {
+  Ahead* ahead = pool_->ahead(part);
+  if (ahead == nullptr || !ahead->start(linear, ahead_bytes_)) return;
+  const uint64_t threads = pool_->threads();
+  for (size_t next = 1; next <= 2; ++next) {
+    const std::vector<const Linear*>& group = groups_[(group_of_[linear] + next) % groups_.size()];
+    uint64_t blocks = 0, first = 0;
+    for (const Linear* l : group) blocks += row_blocks(*l);
+    const uint64_t begin = blocks * part / threads, end = blocks * (part + 1) / threads;
+    for (const Linear* l : group) {
+      const uint64_t count = row_blocks(*l);
+      const uint64_t from = std::clamp(begin, first, first + count) - first;
+      const uint64_t to = std::clamp(end, first, first + count) - first;
+      first += count;
+      if (!l->is_packed()) {
+        ahead->add(l->weight + from * format::kRowTile * l->columns,
+                   (to - from) * format::kRowTile * l->columns * sizeof(uint16_t));
+        continue;
+      }
+      for (uint32_t p = 0; p < l->packed.n_planes; ++p) {
+        const uint64_t stride = format::padded_columns(l->columns) * 2 * l->packed.plane_bits[p];
+        ahead->add(l->packed.plane[p] + from * stride, (to - from) * stride);
+      }
     }
   }
 }
@@ -151,7 +212,7 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
     const uint32_t tile_end = std::min(block + tile, block_end);
     const uint32_t row = block * format::kRowTile, rows = std::min(tile_end * format::kRowTile, l.rows) - row;
     if (stopped(thread, uint64_t{rows} * l.columns * l.bits / 8 * n)) return;
-    if (!token_by_token) k_.gemm(l.packed, codes_, k_pad_, n, block, tile_end, s.acc, tile_rows, s.gemm);
+    if (!token_by_token) k_.gemm(l.packed, panel_, n, block, tile_end, s.acc, tile_rows);
     for (uint32_t t = 0; t < n; ++t) {
       const kernels::Quantized& q = quantized_[t];
       float* out = target.out + t * target.stride + row;

@@ -120,10 +120,13 @@ TEST_P(PackedKernels, GemmEqualsGemv) {
           const std::vector<int8_t> one = activations(s.columns, Activations::kRandom, 100 + t);
           std::copy(one.begin(), one.end(), z.begin() + t * z_stride);
         }
-        const Scratch scratch(table_->gemm_scratch(s.columns, tokens));
+        const Scratch panel(table_->gemm_panel(s.columns, tokens));
+        const auto columns = static_cast<uint32_t>(padded(s.columns)), middle = columns / 128 * 64;
+        table_->gemm_pack(z.data(), z_stride, tokens, s.columns, middle, columns, panel.p);  // in parts, in any order
+        table_->gemm_pack(z.data(), z_stride, tokens, s.columns, 0, middle, panel.p);
         std::vector<int32_t> got(acc_stride * tokens, -77);
         const uint32_t begin = m.blocks() > 2 ? 1 : 0;
-        table_->gemm(m.packed, z.data(), z_stride, tokens, begin, m.blocks(), got.data(), acc_stride, scratch.p);
+        table_->gemm(m.packed, panel.p, tokens, begin, m.blocks(), got.data(), acc_stride);
         const size_t count = rows - 16 * begin;
         for (uint32_t t = 0; t < tokens; ++t) {
           std::vector<int32_t> one(count);
@@ -144,9 +147,10 @@ TEST_P(PackedKernels, GemmHoldsAtTheExtremes) {
     const Matrix m(48, columns, bits, Matrix::kLargest, 1);
     for (Activations kind : {Activations::kMost, Activations::kLeast}) {
       const std::vector<int8_t> one = activations(columns, kind, 0);
-      const Scratch scratch(table_->gemm_scratch(columns, tokens));
+      const Scratch panel(table_->gemm_panel(columns, tokens));
+      table_->gemm_pack(one.data(), 0, tokens, columns, 0, columns, panel.p);
       std::vector<int32_t> acc(48 * tokens);
-      table_->gemm(m.packed, one.data(), 0, tokens, 0, 3, acc.data(), 48, scratch.p);
+      table_->gemm(m.packed, panel.p, tokens, 0, 3, acc.data(), 48);
       const int32_t value = static_cast<int32_t>((1 << bits) - 1) * one[0] * static_cast<int32_t>(columns);
       ASSERT_EQ(acc, std::vector<int32_t>(48 * tokens, value)) << bits;
     }

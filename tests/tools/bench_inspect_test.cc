@@ -48,6 +48,25 @@ TEST(Bench, DecodeOnly) {
   EXPECT_EQ(run("svqbench", {tiny_model(), "--prompt", "0", "--generate", "0"}).exit_code, 1);
 }
 
+TEST(Bench, ComparesWithAnEarlierReport) {
+  auto earlier = run_json("svqbench", quick({tiny_model(), "--threads", "1", "--json"}));
+  for (auto& r : earlier.at("results")) r["tokens_per_second"] = 12.5;
+  const std::string path = ::testing::TempDir() + "earlier.json";
+  std::ofstream(path) << earlier;
+  const auto now = run_json("svqbench", quick({tiny_model(), "--threads", "1,2", "--json", "--compare", path}));
+  for (const auto& r : now.at("results")) {
+    EXPECT_EQ(r.value("earlier_tokens_per_second", 0.0), r.at("threads") == 1 ? 12.5 : 0.0) << r;
+  }
+  const Outcome table = run("svqbench", quick({tiny_model(), "--threads", "1", "--compare", path}));
+  EXPECT_NE(table.out.find("12.50"), std::string::npos) << table.out;
+
+  const Outcome other = run("svqbench", quick({tiny_model(), "--kv-bits", "8", "--compare", path}));
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_NE(other.err.find("kv_bits is 16, expected 8"), std::string::npos) << other.err;
+  std::ofstream(path) << "[]";
+  EXPECT_EQ(run("svqbench", quick({tiny_model(), "--compare", path})).exit_code, 1);
+}
+
 TEST(Bench, CsvHasOneLineATest) {
   for (const std::vector<std::string>& format : {std::vector<std::string>{"--csv"}, {"--format", "csv"}}) {
     std::vector<std::string> a = quick({tiny_model(), "--threads", "1"});

@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
       "  svqbench model.svq --threads 1,2\n"
       "  svqbench model.svq --prompt 0 --generate 64 --depth 0,2048 --json\n"
       "  svqbench qwen3-1.7b --bits 2 --prompt 128                 no file needed\n"
+      "  svqbench model.svq --compare before.json\n"
       "\nTests are named as in llama-bench: pp512 evaluates 512 tokens at once, tg128 evaluates 128 one after another\n"
       "(drawing excluded), \"@ 2048\" with that many tokens in the context before. Decoding reads every weight once a\n"
       "token: its GB/s are shown beside those of a plain read of memory with as many threads, in the same run.");
@@ -53,6 +54,9 @@ int main(int argc, char** argv) {
   bool manners = false;
   app.add_flag("--manners", manners,
                "Instead: stopping, saving and restoring, drawing under a grammar, memory (a FILE with a tokenizer)");
+  std::string earlier;
+  app.add_option("--compare", earlier, "A report of --json: its speeds stand beside those of this run")
+      ->type_name("FILE");
   app.add_flag("--json", json, "The same as --format json");
   app.add_flag("--csv", csv, "The same as --format csv");
 
@@ -63,7 +67,8 @@ int main(int argc, char** argv) {
       return kExitOk;
     }
     Progress progress(true);
-    const Bench bench = run_bench(o, progress);
+    Bench bench = run_bench(o, progress);
+    if (!earlier.empty()) compare_with(earlier, o, bench);
     if (json || format == "json") {
       print_json_report(bench, o);
     } else {

@@ -28,6 +28,7 @@ struct Result {
   std::vector<double> speed;        // tokens per second, one for each repetition
   std::vector<double> first_token;  // prefill: seconds until the first token of the answer is drawn
   double weight_bandwidth = 0;      // decode: weight bytes read per second
+  double earlier = 0;               // tokens per second in the report compared with; 0: not there
   double read_bandwidth = 0;        // plain read of memory at this thread count, bytes per second
   std::string name() const;         // "pp512", "tg128", "tg128 @ 1024"
 };

@@ -18,22 +18,55 @@ uint32_t kv_bits(const BenchOptions& o) { return o.kv_bits ? o.kv_bits : 16; }
 
 }  // namespace
 
+void compare_with(const std::string& path, const BenchOptions& o, Bench& b) {
+  const auto bad = [&](const std::string& what) { return Failure(fmt::format("{}: {}", path, what)); };
+  const auto json = nlohmann::json::parse(read_file(path), nullptr, false);
+  if (!json.is_object() || !json.contains("results") || !json["results"].is_array())
+    throw bad("expected a report of svqbench --json");
+  const auto same = [&](const char* key, const nlohmann::json& value) {
+    if (json.value(key, nlohmann::json()) != value)
+      throw bad(fmt::format("{} is {}, expected {} as in this run", key, json.value(key, nlohmann::json()).dump(),
+                            value.dump()));
+  };
+  same("decode_bytes", b.info.decode_bytes);
+  same("kv_bits", kv_bits(o));
+  for (const auto& row : json["results"]) {
+    if (!row.is_object()) continue;
+    for (Result& r : b.results) {
+      if (row.value("test", "") == r.name() && row.value("threads", 0u) == r.threads)
+        r.earlier = row.value("tokens_per_second", 0.0);
+    }
+  }
+}
+
 std::string table_report(const Bench& b, const BenchOptions& o) {
   std::string out = fmt::format(
       "{}: {} weights, {}, {:.2f} bits a weight in the blocks, {} read a token, {} kernels, KV cache {} bits\n\n",
       b.random ? o.model + " (random weights)" : o.model, format_count(b.info.n_parameters),
       format_bytes(b.info.file_bytes), b.info.bits_per_weight, format_bytes(b.info.decode_bytes), b.info.isa,
       kv_bits(o));
-  Table table("rlrrrr", {"threads", "test", "tok/s", "weights GB/s", "of plain read", "first token"});
+  const bool compared = std::any_of(b.results.begin(), b.results.end(), [](const Result& r) { return r.earlier > 0; });
+  std::vector<std::string> columns = {"threads", "test", "tok/s", "weights GB/s", "of plain read", "first token"};
+  if (compared) columns.insert(columns.end(), {"before", "change"});
+  Table table(compared ? "rlrrrrrr" : "rlrrrr", columns);
   for (const Result& r : b.results) {
     const Spread s = spread_of(r.speed);
-    table.add(
-        {std::to_string(r.threads), r.name(), fmt::format("{:.2f} ± {:.2f}", s.mean, s.stddev),
-         r.decode ? fmt::format("{:.2f}", r.weight_bandwidth * 1e-9) : "",
-         r.decode && r.read_bandwidth > 0
-             ? fmt::format("{:.0f} % of {:.1f}", 100 * r.weight_bandwidth / r.read_bandwidth, r.read_bandwidth * 1e-9)
-             : "",
-         r.decode ? "" : format_duration(spread_of(r.first_token).mean)});
+    std::vector<std::string> row = {
+        std::to_string(r.threads),
+        r.name(),
+        fmt::format("{:.2f} ± {:.2f}", s.mean, s.stddev),
+        r.decode ? fmt::format("{:.2f}", r.weight_bandwidth * 1e-9) : "",
+        r.decode && r.read_bandwidth > 0
+            ? fmt::format("{:.0f} % of {:.1f}", 100 * r.weight_bandwidth / r.read_bandwidth, r.read_bandwidth * 1e-9)
+            : "",
+        r.decode ? "" : format_duration(spread_of(r.first_token).mean)};
+    if (compared && r.earlier > 0) {
+      row.insert(row.end(),
+                 {fmt::format("{:.2f}", r.earlier), fmt::format("{:+.1f} %", 100 * (s.mean / r.earlier - 1))});
+    } else if (compared) {
+      row.insert(row.end(), {"", ""});
+    }
+    table.add(row);
   }
   out += table.str();
   if (std::any_of(b.results.begin(), b.results.end(),
@@ -92,6 +125,7 @@ void print_json_report(const Bench& b, const BenchOptions& o) {
                                   {"stddev", s.stddev},
                                   {"samples", r.speed},
                                   {"read_bytes_per_second", r.read_bandwidth}};
+    if (r.earlier > 0) row["earlier_tokens_per_second"] = r.earlier;
     if (r.decode) {
       row["weight_bytes_per_second"] = r.weight_bandwidth;
       if (r.read_bandwidth > 0) row["fraction_of_read_bandwidth"] = r.weight_bandwidth / r.read_bandwidth;
