@@ -38,6 +38,23 @@ class SourceTokenizer {
   std::unique_ptr<rt::Tokenizer> tokenizer_;
 };
 
+class FlatChat {
+ public:
+  explicit FlatChat(const Model& model) { builder_.Finish(fb::Chat::Pack(builder_, &model.chat())); }
+  const fb::Chat& operator*() const { return *flatbuffers::GetRoot<fb::Chat>(builder_.GetBufferPointer()); }
+
+ private:
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+std::vector<int32_t> chat_tokens(const Document& document, const fb::Chat& format, const rt::Tokenizer& tokenizer) {
+  try {
+    return tokenizer.encode(render_chat(document.chat, format, tokenizer), /*add_special=*/false);
+  } catch (const std::runtime_error& error) {
+    throw Error(fmt::format("{} {}", document.where, error.what()));
+  }
+}
+
 std::vector<int64_t> widen(const std::vector<int32_t>& tokens) { return {tokens.begin(), tokens.end()}; }
 
 CalibrationSet from_text(const Model& model, const CalibrationOptions& options) {
@@ -45,9 +62,13 @@ CalibrationSet from_text(const Model& model, const CalibrationOptions& options) 
   if (!tokenizer)
     throw Error(fmt::format("'{}' has no tokenizer, so calibration text '{}' cannot be read", model.source_name(),
                             options.text.string()));
+  const FlatChat chat(model);
   std::vector<int32_t> stream;
-  for (const std::string& document : read_documents(options.text, options.json_fields)) {
-    const std::vector<int32_t> tokens = tokenizer->encode(document, /*add_special=*/false, /*parse_special=*/false);
+  for (const Document& document : read_documents(options.text, options.json_fields)) {
+    const std::vector<int32_t> tokens =
+        document.chat.messages.empty()
+            ? tokenizer->encode(document.text, /*add_special=*/false, /*parse_special=*/false)
+            : chat_tokens(document, *chat, *tokenizer);
     stream.insert(stream.end(), tokens.begin(), tokens.end());
     if (tokenizer->adds_eos() && tokenizer->eos() >= 0) stream.push_back(tokenizer->eos());
   }
@@ -87,16 +108,16 @@ struct ChatScript {
   std::vector<int64_t> open, to_answer, to_user;
 };
 
-std::optional<ChatScript> chat_script(const Model& model, const rt::Tokenizer& tokenizer) {
+std::optional<ChatScript> chat_script(const Model& model, const rt::Tokenizer& tokenizer,
+                                      const std::vector<nlohmann::ordered_json>& tools = {}) {
   if (model.chat().format == fb::ChatFormat::None) return std::nullopt;
-  flatbuffers::FlatBufferBuilder builder;
-  builder.Finish(fb::Chat::Pack(builder, &model.chat()));
-  const fb::Chat& chat = *flatbuffers::GetRoot<fb::Chat>(builder.GetBufferPointer());
+  const FlatChat chat(model);
+  const std::vector<std::string> listed = render_tools(tools, model.chat().format);
   // Stand-ins for the words, found again in the formatted chat.
   constexpr std::string_view kWords[] = {"<svq first words>", "<svq answer>", "<svq further words>"};
   const rt::Message messages[] = {{"user", kWords[0]}, {"assistant", kWords[1]}, {"user", kWords[2]}};
   const std::vector<rt::Piece> pieces =
-      rt::format_chat(chat, tokenizer, messages, /*continued=*/false, /*open_answer=*/true);
+      rt::format_chat(*chat, tokenizer, messages, /*continued=*/false, /*open_answer=*/true, listed);
   std::vector<rt::Piece> between[4];
   size_t part = 0;
   for (const rt::Piece& piece : pieces) {
@@ -117,15 +138,31 @@ std::optional<ChatScript> chat_script(const Model& model, const rt::Tokenizer& t
   return script;
 }
 
+// Of chats with each of some lists of tools; none where the model's own template says nothing of tools.
+std::vector<ChatScript> tool_scripts(const Model& model, const rt::Tokenizer& tokenizer) {
+  std::vector<ChatScript> scripts;
+  if (model.chat().source_template.find("tools") == std::string::npos) return scripts;
+  try {
+    for (const auto& tools : sample_tools()) {
+      if (auto script = chat_script(model, tokenizer, tools)) scripts.push_back(std::move(*script));
+    }
+  } catch (const std::runtime_error&) {  // the format has no place for them
+    return {};
+  }
+  return scripts;
+}
+
 std::optional<CalibrationSet> from_model(const Model& model, const CalibrationOptions& options,
                                          const ForwardOptions& forward, const std::function<bool(double)>& progress) {
   const SourceTokenizer tokenizer(model);
   std::optional<ChatScript> chat;
+  std::vector<ChatScript> with_tools;
   std::vector<int64_t> text_tokens;  // ids that are text
   const int64_t vocab = model.architecture().vocab;
   SampleOptions sampling;
   if (tokenizer) {
     chat = chat_script(model, *tokenizer);
+    with_tools = tool_scripts(model, *tokenizer);
     sampling.ends = widen(tokenizer->ends());
     for (int64_t id = 0; id < vocab; ++id)
       if (!tokenizer->token_bytes(static_cast<int32_t>(id)).empty()) text_tokens.push_back(id);
@@ -138,7 +175,10 @@ std::optional<CalibrationSet> from_model(const Model& model, const CalibrationOp
   std::vector<SequenceScript> scripts(static_cast<size_t>(options.n_sequences));
   for (size_t i = 0; i < scripts.size(); ++i) {
     if (chat && i % 2 == 1) {
-      scripts[i] = {chat->open, {chat->to_answer, chat->to_user}};
+      // A start longer than the sequence would leave nothing to sample.
+      const ChatScript* script = i % 4 == 3 && !with_tools.empty() ? &with_tools[i / 4 % with_tools.size()] : &*chat;
+      if (static_cast<int64_t>(script->open.size()) > options.length / 2) script = &*chat;
+      scripts[i] = {script->open, {script->to_answer, script->to_user}};
       continue;
     }
     // Plain text begins with begin-of-text, or with any token at all (as LLM-QAT's data-free samples, Liu et al. 2023).
@@ -155,7 +195,10 @@ std::optional<CalibrationSet> from_model(const Model& model, const CalibrationOp
   set.tokens = sample_sequences(model, scripts, sampling, forward, progress);
   if (!set.tokens.defined()) return std::nullopt;
   set.description = fmt::format("{} sequences of {} tokens sampled from the model itself, {}; temperature {}, seed {}",
-                                options.n_sequences, options.length, chat ? "half of them chats" : "plain text",
+                                options.n_sequences, options.length,
+                                !chat                ? "plain text"
+                                : with_tools.empty() ? "half of them chats"
+                                                     : "half of them chats, of which half with tools",
                                 options.temperature, options.seed);
   return set;
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "converter/job/calibration_chat.h"
 #include "converter/models/float/options.h"
 #include "converter/models/model.h"
 
@@ -26,7 +27,7 @@ struct CalibrationOptions {
   int64_t length = 512;  // tokens of each
   uint64_t seed = 0;
 
-  // A text, or JSON lines (a name ending in .jsonl or .ndjson). Empty: sampled from the model.
+  // A text, or JSON lines (a name ending in .jsonl or .ndjson): texts or chats. Empty: sampled from the model.
   std::filesystem::path text{};
   std::vector<std::string> json_fields{"text"};  // strings of each JSON line that are read, in this order
   bool random_windows = false;                   // sequences at random places by `seed` instead of evenly spread
@@ -43,8 +44,16 @@ std::optional<CalibrationSet> make_calibration(const Model& model, const Calibra
                                                const ForwardOptions& forward,
                                                const std::function<bool(double)>& progress = {});
 
-// The documents of a text (one) or of JSON lines (the chosen strings of one line each). Of a file above 64 MB, 64
+// A chat if it has messages.
+struct Document {
+  std::string text;
+  Chat chat;
+  std::string where;  // for messages
+};
+
+// The documents of a text (one) or of JSON lines: the chosen strings of a line, or its chat where it has "messages" and
+// not these strings. Of a file above 64 MB, 64
 // evenly spread pieces of 1 MB are read, cut at line ends. Throws Error.
-std::vector<std::string> read_documents(const std::filesystem::path& path, const std::vector<std::string>& json_fields);
+std::vector<Document> read_documents(const std::filesystem::path& path, const std::vector<std::string>& json_fields);
 
 }  // namespace svq::convert

@@ -48,29 +48,33 @@ std::vector<std::string> read_pieces(const std::filesystem::path& path) {
   return pieces;
 }
 
-// line: its number, where it is known, for messages.
-std::string document_of(std::string_view json, const std::vector<std::string>& fields, const std::string& where) {
-  const nlohmann::json record = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
+// where: file and line, for messages.
+Document document_of(std::string_view json, const std::vector<std::string>& fields, const std::string& where) {
+  const auto record = nlohmann::ordered_json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (!record.is_object()) throw Error(fmt::format("{} is not a JSON object", where));
-  std::string text;
+  Document document{{}, {}, where};
   for (const std::string& field : fields) {
     const auto value = record.find(field);
-    if (value == record.end() || !value->is_string())
-      throw Error(fmt::format("{} has no string field '{}'", where, field));
-    if (!text.empty()) text += '\n';
-    text += value->get_ref<const std::string&>();
+    if (value == record.end() || !value->is_string()) {
+      if (auto chat = read_chat(record, where)) return {{}, std::move(*chat), where};
+      throw Error(fmt::format("{} has no string field '{}', nor 'messages' of a chat", where, field));
+    }
+    if (!document.text.empty()) document.text += '\n';
+    document.text += value->get_ref<const std::string&>();
   }
-  return text;
+  return document;
 }
 
 }  // namespace
 
-std::vector<std::string> read_documents(const std::filesystem::path& path,
-                                        const std::vector<std::string>& json_fields) {
+std::vector<Document> read_documents(const std::filesystem::path& path, const std::vector<std::string>& json_fields) {
   std::vector<std::string> pieces = read_pieces(path);
-  if (!is_json_lines(path)) return pieces;
+  std::vector<Document> documents;
+  if (!is_json_lines(path)) {
+    for (std::string& piece : pieces) documents.push_back({std::move(piece), {}, {}});
+    return documents;
+  }
   if (json_fields.empty()) throw Error("no JSON field is named for the calibration text");
-  std::vector<std::string> documents;
   for (const std::string& piece : pieces) {
     size_t number = 0;
     for (size_t begin = 0; begin < piece.size();) {
@@ -82,8 +86,8 @@ std::vector<std::string> read_documents(const std::filesystem::path& path,
       const std::string where = pieces.size() == 1
                                     ? fmt::format("calibration text '{}', line {},", path.string(), number)
                                     : fmt::format("calibration text '{}', a line,", path.string());
-      std::string document = document_of(line, json_fields, where);
-      if (!document.empty()) documents.push_back(std::move(document));
+      Document document = document_of(line, json_fields, where);
+      if (!document.text.empty() || !document.chat.messages.empty()) documents.push_back(std::move(document));
     }
   }
   return documents;

@@ -39,6 +39,14 @@ struct Shape {
   uint64_t rows, columns;
 };  // a vector: rows = 1
 
+// A linear that the source holds quantized already, in 2 bits: W = diag(out_scale) H Q H diag(in_scale), with
+// Q = scale · (code − zero_point) and H normalised Hadamard transforms of size `block` along rows and columns.
+struct ImportedLinear {
+  std::vector<float> in_scale, out_scale;  // [columns], [rows]
+  float scale, zero_point;
+  uint32_t block;
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -58,6 +66,9 @@ class Model {
     return none;
   }
 
+  // Null where the linear is in floats, as in most sources. read() gives the weights that it stands for.
+  virtual const ImportedLinear* imported(Slot, int) const { return nullptr; }
+  virtual void read_codes(Slot, int, std::span<uint8_t>) const {}  // [rows, columns], of an imported linear
   virtual bool has(Slot slot, int layer) const = 0;
   virtual Shape shape(Slot slot, int layer) const = 0;
   // The tensor as f32, row-major [rows, columns], q and k in the half-split order of rotary pairs.

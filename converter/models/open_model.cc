@@ -5,6 +5,7 @@
 #include "converter/base/error.h"
 #include "converter/models/config.h"
 #include "converter/models/gguf_metadata.h"
+#include "converter/models/lcqat.h"
 #include "converter/models/source_model.h"
 #include "converter/models/tokenizer/hf_tokenizer.h"
 #include "converter/models/tokenizer/tables.h"
@@ -70,13 +71,21 @@ std::unique_ptr<Model> open_hf_directory(const fs::path& directory) {
   if (!fs::exists(config_path, ignored)) throw Error(directory.string() + ": holds no config.json");
   SourceModel::Parts parts;
   parts.naming = Naming::kHf;
-  parts.config = read_hf_config(config_path.string(), read_json(config_path, 16 << 20));
+  auto source = std::make_unique<SafetensorsDirectory>(directory);
+  const bool quantized = is_lcqat(*source);
+  nlohmann::json config = read_json(config_path, 16 << 20);
+  if (quantized && config.is_object()) config.erase("quantization_config");
+  parts.config = read_hf_config(config_path.string(), config);
   parts.label = directory.string();
   parts.source_name = readable(last_component(directory), 200);
   parts.name = parts.source_name;
-  auto source = std::make_unique<SafetensorsDirectory>(directory);
   parts.source_bytes = source->file_bytes();
   parts.source = std::move(source);
+  std::unique_ptr<LcqatCodes> codes;
+  if (quantized) {
+    codes = std::make_unique<LcqatCodes>(parts.label, std::move(parts.source));
+    parts.source = codes->weights();
+  }
   readable_messages("", [&] {
     parts.generation = read_generation_config(directory);
     return std::vector<std::string>();
@@ -89,6 +98,7 @@ std::unique_ptr<Model> open_hf_directory(const fs::path& directory) {
       return warnings;
     });
   }
+  if (quantized) return make_lcqat_model(std::move(codes), std::move(parts));
   return std::make_unique<SourceModel>(std::move(parts));
 }
 

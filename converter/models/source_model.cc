@@ -144,6 +144,10 @@ void SourceModel::check_tensors() {
 }
 
 void SourceModel::check_shape(Slot slot, const TensorView& tensor) const {
+  if (tensor.type == WeightType::kU8) {
+    throw Error(parts_.label + ": tensor " + in_quotes(tensor.name) +
+                " holds bytes, expected floating-point numbers (bytes are codes in LC-QAT checkpoints only)");
+  }
   const Shape expected = slot_shape(parts_.config.architecture, slot), actual = shape_of(tensor);
   // A vector may have any number of leading ones.
   const bool flat_ok = expected.rows == 1 || tensor.shape.size() == 2;

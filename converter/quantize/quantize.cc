@@ -47,6 +47,9 @@ void check_options(const QuantizeOptions& o) {
   if (o.group_dim != 4 && o.group_dim != 8) {
     throw Error("group dimension " + std::to_string(o.group_dim) + " is not supported; 4 or 8 was expected");
   }
+  if (o.lattice == LatticeInit::kD4 && o.group_dim != 4) {
+    throw Error("group dimension " + std::to_string(o.group_dim) + " was given with the lattice D4; 4 was expected");
+  }
   if (o.columns_per_map < 0 || o.columns_per_map % o.group_dim != 0) {
     throw Error("columns per affine map is " + std::to_string(o.columns_per_map) +
                 "; a multiple of the group dimension " + std::to_string(o.group_dim) + " was expected");
@@ -105,9 +108,9 @@ class GroupQuantizer {
       if (!all_finite(l.weight))
         throw Error(l.name + ": the weight holds a NaN or an infinity; finite values were expected");
     }
-    if (unisvq_ && options_.lattice == LatticeInit::kOrthogonal && columns % options_.group_dim != 0) {
+    if (unisvq_ && options_.lattice != LatticeInit::kIdentity && columns % options_.group_dim != 0) {
       throw Error(job_.name + ": has " + std::to_string(columns) + " columns; a multiple of " +
-                  std::to_string(options_.group_dim) + " was expected with an orthogonal lattice");
+                  std::to_string(options_.group_dim) + " was expected with a lattice that mixes columns");
     }
     if (job_.hessian.defined()) {
       if (job_.hessian.dim() != 2 || job_.hessian.size(0) != columns || job_.hessian.size(1) != columns) {

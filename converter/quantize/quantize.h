@@ -14,8 +14,8 @@
 namespace svq::convert {
 
 enum class Method { kUnisvq, kGptq, kRtn };
-enum class RotationChoice { kMixed, kBlocks, kNone };  // for K = 2^k · r with r > 1; kMixed is the default
-enum class LatticeInit { kIdentity, kOrthogonal };     // G in A = s·G
+enum class RotationChoice { kMixed, kBlocks, kNone };    // for K = 2^k · r with r > 1; kMixed is the default
+enum class LatticeInit { kIdentity, kOrthogonal, kD4 };  // G in A = s·G; D4: a generator of that lattice
 
 struct QuantizeOptions {
   Method method = Method::kUnisvq;

@@ -35,6 +35,12 @@ void f64(const uint8_t* in, uint64_t count, float* out) {
   }
 }
 
+void crumbs(const uint8_t* in, uint64_t count, float* out) {
+  for (uint64_t i = 0; i < count; ++i, out += 4) {
+    for (int j = 0; j < 4; ++j) out[j] = static_cast<float>(in[i] >> (6 - 2 * j) & 3);
+  }
+}
+
 void q4_0(const uint8_t* in, uint64_t count, float* out) {
   for (uint64_t b = 0; b < count; ++b, in += 18, out += 32) {
     const float d = load_half(in);
@@ -144,6 +150,11 @@ void dequantize(const TensorView& tensor, uint64_t row_begin, uint64_t row_end, 
       return blocks::q6_k(in, count, out);
     case WeightType::kIQ4_NL:
       return blocks::iq4_nl(in, count, out);
+    case WeightType::kU8:
+      std::copy_n(in, count, out);
+      return;
+    case WeightType::kCrumbs:
+      return blocks::crumbs(in, count, out);
   }
 }
 

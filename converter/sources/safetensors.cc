@@ -23,6 +23,7 @@ std::optional<WeightType> type_of(std::string_view dtype) {
   if (dtype == "F16") return WeightType::kF16;
   if (dtype == "BF16") return WeightType::kBF16;
   if (dtype == "F64") return WeightType::kF64;
+  if (dtype == "U8") return WeightType::kU8;
   return std::nullopt;
 }
 
@@ -44,7 +45,7 @@ TensorView read_entry(const std::string& label, const std::string& name, const n
   const auto type = type_of(dtype.get_ref<const std::string&>());
   if (!type) {
     throw Error(what + " has the unsupported type " + in_quotes(dtype.get_ref<const std::string&>()) +
-                "; supported are F32, F16, BF16, F64");
+                "; supported are F32, F16, BF16, F64, U8");
   }
   if (!shape.is_array() || shape.size() > kMaxDims) throw Error(what + ": shape is not an array of at most 8 sizes");
   if (!offsets.is_array() || offsets.size() != 2) throw Error(what + ": data_offsets is not an array of two offsets");

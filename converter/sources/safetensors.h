@@ -11,7 +11,7 @@
 namespace svq::convert {
 
 // The tensors of one file's bytes, sorted by name, in place; `label` stands for the file's name in messages. Types F32,
-// F16, BF16 and F64 only; the ranges may neither overlap nor leave the file.
+// F16, BF16, F64 and U8 only; the ranges may neither overlap nor leave the file.
 std::vector<TensorView> parse_safetensors(const std::string& label, std::span<const std::byte> bytes);
 
 class SafetensorsDirectory final : public Source {

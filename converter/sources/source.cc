@@ -11,7 +11,7 @@ struct TypeInfo {
   BlockSize block;
 };
 // Indexed by WeightType. Sizes: the fields of a block as listed in dequantize.cc and dequantize_k.cc.
-constexpr std::array<TypeInfo, 15> kTypes = {{
+constexpr std::array<TypeInfo, 17> kTypes = {{
     {"F32", {1, 4}},
     {"F16", {1, 2}},
     {"BF16", {1, 2}},
@@ -27,6 +27,8 @@ constexpr std::array<TypeInfo, 15> kTypes = {{
     {"Q5_K", {256, 176}},
     {"Q6_K", {256, 210}},
     {"IQ4_NL", {32, 18}},
+    {"U8", {1, 1}},
+    {"2-bit codes", {4, 1}},
 }};
 
 }  // namespace

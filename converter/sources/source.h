@@ -25,7 +25,9 @@ enum class WeightType {
   kQ4_K,
   kQ5_K,
   kQ6_K,
-  kIQ4_NL
+  kIQ4_NL,
+  kU8,      // bytes, numbers 0 … 255
+  kCrumbs,  // four codes 0 … 3 a byte, the first in the top bits
 };
 const char* weight_type_name(WeightType type);  // "Q4_1"
 // Elements of a block and its bytes; a row is a whole number of blocks.

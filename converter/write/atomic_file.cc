@@ -70,12 +70,12 @@ void AtomicFile::append_zeros(uint64_t count) {
 
 void AtomicFile::overwrite(uint64_t offset, std::span<const std::byte> bytes) { write_at(offset, bytes); }
 
-void AtomicFile::commit() {
+void AtomicFile::commit_as(const std::filesystem::path& path) {
   if (fsync(fd_) != 0) throw_errno(temporary_, "write to disk");
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) throw_errno(path_, "rename the finished file to this name");
+  if (rename(temporary_.c_str(), path.c_str()) != 0) throw_errno(path, "rename the finished file to this name");
   close(fd_);
   fd_ = -1;
-  const auto directory = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+  const auto directory = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) throw_errno(directory, "open");
   // Some file systems know no fsync of a directory; the rename is then as durable as they make it.

@@ -22,8 +22,10 @@ class AtomicFile {
   void append_zeros(uint64_t count);
   void overwrite(uint64_t offset, std::span<const std::byte> bytes);  // of bytes appended before
   uint64_t size() const { return size_; }
+  const std::filesystem::path& temporary() const { return temporary_; }
   // fsync, rename, fsync of the directory.
-  void commit();
+  void commit() { commit_as(path_); }
+  void commit_as(const std::filesystem::path& path);  // in the same directory
 
  private:
   void write_at(uint64_t offset, std::span<const std::byte> bytes);

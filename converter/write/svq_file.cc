@@ -124,7 +124,8 @@ uint64_t file_size(uint64_t metadata_size, uint64_t data_size) {
 
 uint64_t write_svq(const std::filesystem::path& path, const fb::ModelT& model,
                    const std::vector<std::filesystem::path>& part_files, const std::vector<const fb::PartT*>& parts,
-                   const std::function<void(double)>& progress) {
+                   const std::function<void(double)>& progress,
+                   const std::function<void(const std::filesystem::path&)>& check) {
   const std::vector<uint8_t> metadata = serialize(model);
   if (metadata.size() > format::kMaxMetadata) throw Error(path.string() + ": the metadata would exceed 2 GiB");
   uint64_t total = 0;
@@ -170,8 +171,22 @@ uint64_t write_svq(const std::filesystem::path& path, const fb::ModelT& model,
   }
   file.append_zeros(base - file.size());
   const uint64_t size = file.size();
+  if (check) {
+    try {
+      check(file.temporary());
+    } catch (const Error& error) {
+      const std::filesystem::path rejected = rejected_path(path);
+      file.commit_as(rejected);
+      throw Error(std::string(error.what()) + "; the file is kept as " + rejected.string());
+    }
+  }
   file.commit();
   return size;
+}
+
+std::filesystem::path rejected_path(const std::filesystem::path& path) {
+  std::filesystem::path rejected = path;
+  return rejected += ".rejected";
 }
 
 }  // namespace svq::convert

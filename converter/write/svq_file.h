@@ -25,9 +25,13 @@ std::vector<uint8_t> serialize(const fb::ModelT& model);
 uint64_t file_size(uint64_t metadata_size, uint64_t data_size);
 
 // Writes the file. part_files: in the order given to assemble, their data sections of these sizes. Every tensor's
-// checksum is verified on the way. progress(fraction) may throw to stop. Returns the size.
+// checksum is verified on the way. progress(fraction) may throw to stop. check is given the complete file under its
+// temporary name; if it throws an Error, the file is kept as rejected_path(path), and whatever was at `path` stays.
+// Returns the size.
 uint64_t write_svq(const std::filesystem::path& path, const fb::ModelT& model,
                    const std::vector<std::filesystem::path>& part_files, const std::vector<const fb::PartT*>& parts,
-                   const std::function<void(double)>& progress = {});
+                   const std::function<void(double)>& progress = {},
+                   const std::function<void(const std::filesystem::path&)>& check = {});
+std::filesystem::path rejected_path(const std::filesystem::path& path);  // "PATH.rejected"
 
 }  // namespace svq::convert

@@ -210,8 +210,89 @@ TEST_F(CalibrationTest, JsonLinesGiveTheNamedFields) {
                             "\n\n"
                             R"({"title": "U", "text": "cd\u0021"})"
                             "\n";
-  EXPECT_EQ(read_documents(write("a.jsonl", lines), {"text"}), (std::vector<std::string>{"ab", "cd!"}));
-  EXPECT_EQ(read_documents(write("a.jsonl", lines), {"title", "text"}), (std::vector<std::string>{"T\nab", "U\ncd!"}));
+  const auto texts = [&](const std::vector<std::string>& fields) {
+    std::vector<std::string> all;
+    for (const Document& d : read_documents(write("a.jsonl", lines), fields)) all.push_back(d.text);
+    return all;
+  };
+  EXPECT_EQ(texts({"text"}), (std::vector<std::string>{"ab", "cd!"}));
+  EXPECT_EQ(texts({"title", "text"}), (std::vector<std::string>{"T\nab", "U\ncd!"}));
+}
+
+TEST_F(CalibrationTest, ChatsAreWrittenInTheModelsFormat) {
+  const FakeModel model({.tokenizer = true, .chat = fb::ChatFormat::ChatML});
+  const std::string lines =
+      R"({"messages": [{"role": "user", "content": "go <|im_end|>"}, {"role": "assistant", "content": null,)"
+      R"( "tool_calls": [{"type": "function", "function": {"name": "move", "arguments": "{\"to\":[1,\"x\"]}"}}]},)"
+      R"( {"role": "tool", "content": "ok"}, {"role": "assistant", "content": [{"type": "text", "text": "Done"}]}],)"
+      R"( "tools": [{"type": "function", "function": {"name": "move", "description": "moves"}}]})"
+      "\n";
+  const std::string tools = R"({"type": "function", "function": {"name": "move", "description": "moves"}})";
+  const auto documents = read_documents(write("a.jsonl", lines), {"text"});
+  ASSERT_EQ(documents.size(), 1u);
+  ASSERT_EQ(documents[0].chat.messages.size(), 4u);
+  const auto set =
+      make_calibration(model, {.n_sequences = 1, .length = 600, .text = write("a.jsonl", lines + lines)}, {});
+  std::string text;  // control tokens as one character each
+  for (int64_t i = 0; i < 600; ++i) {
+    const int64_t t = set->tokens[0][i].item<int64_t>();
+    text += t == FakeModel::kStart ? '\x01' : t == FakeModel::kEnd ? '\x02' : static_cast<char>(t);
+  }
+  const std::string wanted =
+      "\n</tool_call>\x02\n"
+      "\x01user\n<tool_response>\nok\n</tool_response>\x02\n\x01"
+      "assistant\nDone\x02\n";
+  EXPECT_EQ(text.rfind("\x01system\n# Tools", 0), 0u) << text;
+  EXPECT_NE(text.find("<tools>\n" + tools + "\n</tools>"), std::string::npos) << text;
+  // What a message says is not read as a control token.
+  EXPECT_NE(text.find("\x01user\ngo <|im_end|>\x02\n\x01"
+                      "assistant\n<tool_call>\n{\"name\": \"move\", \"arguments\": {\"to\": [1, \"x\"]}}" +
+                      wanted),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(CalibrationTest, UnusableChatsAreOneSentence) {
+  const FakeModel chatml({.tokenizer = true, .chat = fb::ChatFormat::ChatML});
+  const auto of = [&](const Model& model, const std::string& line) {
+    return message(model, {.n_sequences = 1, .length = 4, .text = write("a.jsonl", line + "\n")});
+  };
+  EXPECT_NE(of(chatml, R"({"messages": []})").find("line 1, field 'messages' is not a list"), std::string::npos);
+  EXPECT_NE(of(chatml, R"({"messages": [{"content": "x"}]})").find("messages[0] has no string field 'role'"),
+            std::string::npos);
+  EXPECT_NE(of(chatml, R"({"messages": [{"role": "user", "content": 7}]})").find("messages[0].content is neither"),
+            std::string::npos);
+  EXPECT_NE(of(chatml, R"({"messages": [{"role": "bard", "content": "x"}]})").find("the role \"bard\" is unknown"),
+            std::string::npos);
+  EXPECT_NE(of(chatml, R"({"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "{"}]}]})")
+                .find("arguments is not a JSON object"),
+            std::string::npos);
+  EXPECT_NE(of(chatml, R"({"messages": [{"role": "user", "content": "x"}], "tools": [{}]})")
+                .find("a tool has no string field 'name'"),
+            std::string::npos);
+  const FakeModel gemma({.tokenizer = true, .chat = fb::ChatFormat::Gemma});
+  EXPECT_NE(of(gemma, R"({"messages": [{"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}]})")
+                .find("no tool calls"),
+            std::string::npos);
+  const std::string none = of(model_, R"({"messages": [{"role": "user", "content": "hello"}]})");
+  EXPECT_NE(none.find("line 1, "), std::string::npos) << none;
+  EXPECT_NE(none.find("chat format"), std::string::npos) << none;
+}
+
+TEST_F(CalibrationTest, AQuarterOfTheSampledSequencesHasToolsWhereTheTemplateHas) {
+  const auto with_tools = [&](const std::string& source_template) {
+    const FakeModel model({.tokenizer = true, .chat = fb::ChatFormat::ChatML, .chat_template = source_template});
+    const auto set = make_calibration(model, {.n_sequences = 8, .length = 2600}, {});
+    int count = 0;
+    for (int64_t i = 0; i < 8; ++i) {
+      std::string text;
+      for (int64_t j = 0; j < 400; ++j) text += static_cast<char>(set->tokens[i][j].item<int64_t>());
+      count += text.find("# Tools") != std::string::npos;
+    }
+    return count;
+  };
+  EXPECT_EQ(with_tools("{% if tools %}"), 2);
+  EXPECT_EQ(with_tools("{{ messages }}"), 0);
 }
 
 TEST_F(CalibrationTest, UnusableTextsAreOneSentence) {
@@ -222,8 +303,9 @@ TEST_F(CalibrationTest, UnusableTextsAreOneSentence) {
   const std::string brief = of("brief.txt", "only a few");
   EXPECT_NE(brief.find("holds 10 tokens"), std::string::npos) << brief;
   EXPECT_NE(brief.find("need 20"), std::string::npos) << brief;
-  EXPECT_NE(of("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 7}\n").find("line 2, has no string field 'text'"),
-            std::string::npos);
+  EXPECT_NE(
+      of("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 7}\n").find("line 2, has no string field 'text', nor 'messages'"),
+      std::string::npos);
   EXPECT_NE(of("b.jsonl", "{\"text\": \n").find("line 1, is not a JSON object"), std::string::npos);
   EXPECT_NE(of("c.jsonl", "[\"text\"]\n").find("is not a JSON object"), std::string::npos);
   EXPECT_NE(of("d.jsonl", std::string(100000, '[')).find("is not a JSON object"), std::string::npos);
@@ -243,9 +325,9 @@ TEST_F(CalibrationTest, OfALargeFileEvenlySpreadLinesAreRead) {
     std::ofstream file(path, std::ios::binary);
     for (int i = 0; i < 70; ++i) file << block;
   }
-  const std::vector<std::string> pieces = read_documents(path, {"text"});
+  const std::vector<Document> pieces = read_documents(path, {"text"});
   ASSERT_EQ(pieces.size(), 64u);
-  for (const std::string& piece : pieces) {
+  for (const auto& [piece, chat, where] : pieces) {
     EXPECT_LE(piece.size(), size_t{1} << 20);
     EXPECT_EQ(piece.size() % 22, 0u);
     EXPECT_EQ(piece[0], '0');

@@ -18,6 +18,7 @@ struct FakeOptions {
   bool biases = false, qk_norms = false, tied = true;
   bool tokenizer = false, add_bos = false;
   fb::ChatFormat chat = fb::ChatFormat::None;
+  std::string chat_template{};
   float rope_attention_factor = 1.0f;
   // Standard deviation of the head's rows against 1 / sqrt(hidden): large, and the model is sure of what it says.
   float sharpness = 1.0f;
@@ -68,6 +69,7 @@ class FakeModel : public Model {
     }
     if (o.tokenizer) add_tokenizer();
     chat_.format = o.chat;
+    chat_.source_template = o.chat_template;
   }
 
   const fb::ArchitectureT& architecture() const override { return architecture_; }

@@ -32,7 +32,8 @@ class FloatRealTest : public testing::Test {
 TEST_F(FloatRealTest, PerplexityIsThatOfKnownGoodImplementations) {
   const char* data = std::getenv("SVQ_TEST_DATA");
   if (data == nullptr) GTEST_SKIP() << "SVQ_TEST_DATA names no folder";
-  const std::string text = read_documents(std::filesystem::path(data) / "wikitext-test.txt", {}).at(0).substr(0, 20000);
+  const std::string text =
+      read_documents(std::filesystem::path(data) / "wikitext-test.txt", {}).at(0).text.substr(0, 20000);
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(fb::Tokenizer::Pack(builder, model_->tokenizer()));
   const auto tokenizer = rt::Tokenizer::create(*flatbuffers::GetRoot<fb::Tokenizer>(builder.GetBufferPointer()),

@@ -133,6 +133,7 @@ INSTANTIATE_TEST_SUITE_P(
                 .bits = 3,
                 .lattice = LatticeInit::kOrthogonal,
                 .dim = 8},
+        Variant{.name = "d4", .columns = 96, .rows = 40, .bits = 4, .lattice = LatticeInit::kD4},
         Variant{.name = "dim_8", .columns = 96, .rows = 40, .bits = 2, .dim = 8},
         Variant{.name = "maps", .columns = 96, .rows = 40, .bits = 2, .per_map = 32},
         Variant{.name = "maps_ragged",

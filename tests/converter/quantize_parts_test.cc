@@ -314,6 +314,20 @@ INSTANTIATE_TEST_SUITE_P(Maps, GridTest,
                                           testing::Values(LatticeInit::kIdentity, LatticeInit::kOrthogonal),
                                           testing::Values(0, 16, 32)));
 
+INSTANTIATE_TEST_SUITE_P(D4, GridTest,
+                         testing::Combine(testing::Values(4), testing::Values(LatticeInit::kD4),
+                                          testing::Values(0, 16)));
+
+TEST(Grid, TheD4BasisGeneratesD4) {
+  QuantizeOptions options;
+  options.lattice = LatticeInit::kD4;
+  const at::Tensor g = lattice_basis(options, "a") * std::pow(2.0, 0.25);
+  // D4: integer vectors whose sum is even; a generator of it has determinant 2.
+  EXPECT_LT(largest(g - g.round()), 2e-3);
+  EXPECT_TRUE(g.round().sum(0).remainder(2).eq(0).all().item<bool>());
+  EXPECT_NEAR(std::abs(at::det(g.round()).item<double>()), 2.0, 1e-5);
+}
+
 TEST(Grid, OrthogonalBasisIsOrthogonalAndFixed) {
   QuantizeOptions options;
   options.lattice = LatticeInit::kOrthogonal;

@@ -191,5 +191,32 @@ TEST_F(SvqFile, MissingAndDoublePartsAreNamed) {
   EXPECT_THROW(assemble(model, unknown), Error);
 }
 
+// A check that fails keeps the file under another name, and an older one as it was.
+TEST_F(SvqFile, ARejectedFileLeavesTheOldOne) {
+  fb::ModelT model = testing::tiny_model();
+  assemble(model, pointers_);
+  write_svq(dir_ / "good.svq", model, files_, pointers_);
+  const fs::path path = dir_ / "m.svq";
+  std::ofstream(path) << "old";
+  try {
+    write_svq(path, model, files_, pointers_, {}, [&](const fs::path& file) {
+      EXPECT_NE(file, path);
+      EXPECT_EQ(read_text(file), read_text(dir_ / "good.svq"));
+      throw Error("it differs");
+    });
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()), "it differs; the file is kept as " + rejected_path(path).string());
+  }
+  EXPECT_EQ(read_text(path), "old");
+  EXPECT_EQ(read_text(rejected_path(path)), read_text(dir_ / "good.svq"));
+  EXPECT_FALSE(fs::exists(dir_ / "m.svq.tmp"));
+  // Anything else that stops it leaves nothing.
+  struct Stop {};
+  EXPECT_THROW(write_svq(dir_ / "n.svq", model, files_, pointers_, {}, [](const fs::path&) { throw Stop{}; }), Stop);
+  EXPECT_FALSE(fs::exists(dir_ / "n.svq.tmp"));
+  EXPECT_FALSE(fs::exists(rejected_path(dir_ / "n.svq")));
+}
+
 }  // namespace
 }  // namespace svq::convert
