@@ -120,23 +120,10 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
   const uint32_t d = c.head_dim, group = c.n_heads / c.n_kv_heads;
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
   Activations &q = buffer(qb), &out = buffer(ob);
-<<<<<<< HEAD
-  const uint64_t units = uint64_t{n_} * c.n_heads;
-  // Token by token inside a head: a thread's consecutive units read the same keys and values.
-  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t thread) {
-    for (uint64_t u = begin; u < end; ++u) {
-      if (stopped(thread, uint64_t{position_ + n_} * d * 4)) return;
-      const auto h = static_cast<uint32_t>(u / n_), t = static_cast<uint32_t>(u % n_);
-      const uint32_t last = position_ + t;
-      const uint32_t first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0;
-      const float* query = q.data + size_t{t} * q.width + size_t{h} * d;
-      float* result = out.data + size_t{t} * out.width + size_t{h} * d;
-      const uint64_t run = cache_.run(layer, h / group);
-=======
   const uint64_t of_kv_head = uint64_t{n_} * group, units = of_kv_head * c.n_kv_heads;
   // Queries of a kv head in the order of tokens, a group's heads side by side: neighbours read the same keys and
   // values.
-  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t) {
+  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t thread) {
     while (begin < end) {
       const auto kv_head = static_cast<uint32_t>(begin / of_kv_head);
       const uint64_t stop = std::min(end, (kv_head + uint64_t{1}) * of_kv_head);
@@ -150,8 +137,8 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
                           .first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0,
                           .last = last};
       }
+      if (stopped(thread, uint64_t{count} * (position_ + n_) * d * 4)) return;
       const uint64_t run = cache_.run(layer, kv_head);
->>>>>>> 31cc7e197c0529f30b4e1e14bd50cace3e3f3c02
       if (cache_.is_f16) {
         k_.attend_f16(queries, count, cache_.k16 + run * d, cache_.v16 + run * d, d, d, scale);
       } else {
