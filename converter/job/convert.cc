@@ -7,18 +7,26 @@
 #include <map>
 
 #include "converter/base/error.h"
+#include "converter/job/allocate.h"
 #include "converter/job/cancel.h"
+#include "converter/job/completions.h"
 #include "converter/job/curvature.h"
+#include "converter/job/export.h"
 #include "converter/job/finetune.h"
 #include "converter/job/float_pass.h"
 #include "converter/job/group_writer.h"
+#include "converter/job/import.h"
 #include "converter/job/preflight.h"
 #include "converter/job/prefix.h"
+#include "converter/job/quality.h"
+#include "converter/job/report.h"
+#include "converter/job/sensitivity.h"
 #include "converter/job/versions.h"
 #include "converter/job/work_directory.h"
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
 #include "converter/quantize/hessian.h"
+#include "converter/write/atomic_file.h"
 #include "converter/write/svq_file.h"
 #include "converter/job/tensor_bytes.h"
 
@@ -48,6 +56,12 @@ nlohmann::ordered_json make_fingerprint(const Options& options, const std::strin
 // input, in units of the mean diagonal of its Hessian. SmolLM2-135M at 4 bits: error unweighted 0.0162, weighted 0.0013
 // with 0; 0.0130, 0.0014 with 0.3 (KL of the model with it 1.643 against 1.647); 0.0116, 0.0018 with 3 (1.642).
 constexpr double kLookupWeight = 0.3;
+
+constexpr size_t kSensitivitySequences = 8;     // that Hessians are measured on when widths are chosen
+constexpr const char* kLossesState = "losses";  // f64 of every level of every choice
+
+constexpr size_t kCheckedSequences = 4;  // that the runtime is compared on
+constexpr int64_t kCheckedLength = 128;  // of those drawn from the file, where there are no others
 
 constexpr double kCorrectionDamping = 0.05;  // of the mean diagonal (prefix.h)
 
@@ -122,6 +136,7 @@ class Conversion {
     return tokens_;
   }
   const SequencePlan& sequences() const { return sequences_; }
+  double drawing_cost() const { return options_.calibration.empty() ? costs_.sampling(plan_) : 0; }
   const FloatPass& pass() const { return pass_; }
 
  private:
@@ -404,6 +419,45 @@ class Conversion {
   SequencePlan sequences_;
 };
 
+// Some of the held-out sequences, evenly spread.
+at::Tensor checked_tokens(const at::Tensor& tokens, const std::vector<int64_t>& held_out) {
+  const size_t count = std::min(kCheckedSequences, held_out.size());
+  std::vector<int64_t> chosen;
+  for (size_t i = 0; i < count; ++i) chosen.push_back(held_out[i * held_out.size() / count]);
+  return tokens.index_select(0, at::from_blob(chosen.data(), {static_cast<int64_t>(count)}, at::kLong)).contiguous();
+}
+
+// Measures what the linears lose, or reads it from the work directory, and adds the chosen widths to `options`.
+Allocation allocate(const Model& model, Options& options, const Plan& least, WorkDirectory& work, Reporter& reporter) {
+  Allocation allocation{open_choices(options, least), {}};
+  size_t levels = 0;
+  for (const Choice& c : allocation.choices) levels += c.levels.size();
+  at::Tensor losses = at::empty({static_cast<int64_t>(levels)}, at::kDouble);
+  if (!work.load(kLossesState, bytes_of(losses))) {
+    Conversion source(model, options, least, work, reporter);
+    const double drawing = source.drawing_cost(), measuring = std::max(1.0, drawing / 2);
+    reporter.start_work(drawing + measuring * 1.01, 0);
+    const at::Tensor all = source.tokens();
+    std::vector<int64_t> some = source.sequences().calibration;
+    some.resize(std::min(some.size(), kSensitivitySequences));
+    const at::Tensor tokens =
+        all.index_select(0, at::from_blob(some.data(), {static_cast<int64_t>(some.size())}, at::kLong));
+    measure_losses(model, options, least, source.pass(), tokens, allocation.choices, [&](double fraction) {
+      reporter.progress("what each linear loses", drawing + fraction * measuring);
+      if (stop_requested()) throw Interrupted{};
+    });
+    double* out = losses.data_ptr<double>();
+    for (const Choice& c : allocation.choices)
+      for (const Level& l : c.levels) *out++ = l.loss;
+    work.save(kLossesState, bytes_of(losses));
+  }
+  const double* in = losses.data_ptr<double>();
+  for (Choice& c : allocation.choices)
+    for (Level& l : c.levels) l.loss = *in++;
+  options = apply_budget(model, options, least, allocation);
+  return allocation;
+}
+
 }  // namespace
 
 void convert(const Options& options, Reporter& reporter) {
@@ -413,15 +467,17 @@ void convert(const Options& options, Reporter& reporter) {
   convert(*open_model(options.source), options, reporter);
 }
 
-void convert(const Model& model, const Options& options, Reporter& reporter) {
+void convert(const Model& model, const Options& asked, Reporter& reporter) {
+  Options options = asked;  // widths are added where a budget chooses them
+  if (imports_codes(model)) import_options(options);
   const auto started = std::chrono::steady_clock::now();
   check_output(options);
   if (!options.calibration.empty() && !std::filesystem::exists(options.calibration)) {
     throw Error(options.calibration.string() + ": no such file (--calibration)");
   }
-  const Plan plan = make_plan(model, options);
+  Plan plan = options.has_budget() ? make_budget_plan(model, options) : make_plan(model, options);
   const auto disk = disk_use(plan, options);
-  reporter.plan(model, plan, disk);
+  reporter.plan(model, plan, options, disk);
   for (const std::string& warning : model.warnings()) reporter.warning(warning);
   check_disk(disk);
   if (const uint64_t free = available_memory(); free != 0 && free < plan.memory_bytes) {
@@ -429,11 +485,18 @@ void convert(const Model& model, const Options& options, Reporter& reporter) {
                      " are available");
   }
   if (options.plan_only) return;
+  check_export(options);
 
   if (model.source_bytes() > (uint64_t{4} << 30)) reporter.note("reading the source to compute its checksum");
   const std::string source_hash = model.source_hash();
   const std::string calibration_hash = options.calibration.empty() ? "" : file_hash(options.calibration);
   WorkDirectory work(work_path(options), make_fingerprint(options, source_hash, calibration_hash), options.force);
+  Report report;
+  if (options.has_budget()) {
+    report.allocation = allocate(model, options, plan, work, reporter);
+    plan = make_plan(model, options);
+    reporter.allocation(*report.allocation, plan);
+  }
   Conversion conversion(model, options, plan, work, reporter);
   auto parts = conversion.run();
 
@@ -478,11 +541,51 @@ void convert(const Model& model, const Options& options, Reporter& reporter) {
   }
   fb::ModelT metadata = describe_model(model, plan, options, source_hash, calibration_hash, measures);
   assemble(metadata, pointers);
-  summary.file_bytes = write_svq(options.output, metadata, files, pointers);
+  const auto check = [&](const std::filesystem::path& file) {
+    const auto begun = std::chrono::steady_clock::now();
+    RuntimeCheck result;
+    result.held_out = plan.needs_calibration;
+    const at::Tensor tokens =
+        result.held_out ? checked_tokens(conversion.tokens(), conversion.sequences().held_out)
+                        : runtime_tokens(file, kCheckedSequences, kCheckedLength, options.seed, options.threads);
+    result.tokens = tokens.numel();
+    const auto progress = [&](double) {
+      reporter.progress("running the file", reporter.done());
+      if (stop_requested()) throw Interrupted{};
+    };
+    const Agreement quality = measure_parts(model, plan, pointers, files, conversion.pass(), tokens, progress);
+    if (result.held_out) summary.quality = quality;
+    result.converter = quality.perplexity;
+    result.runtime_float = runtime_perplexity(file, tokens, 32, options.threads, progress);
+    result.runtime = runtime_perplexity(file, tokens, 8, options.threads, progress);
+    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    require_agreement(result, options.output);
+    summary.runtime = result;
+  };
+  const bool checked = options.check && !stopped;  // who stops it wants the file soon
+  summary.file_bytes = write_svq(options.output, metadata, files, pointers, {},
+                                 checked ? std::function<void(const std::filesystem::path&)>(check) : nullptr);
+  if (!options.export_directory.empty() && !stopped) {
+    export_dequantized(model, plan, pointers, files, options,
+                       [&](double) { reporter.progress("dequantized export", reporter.done()); });
+    reporter.note("written in 16-bit floats to " + options.export_directory.string());
+  }
   summary.bits_per_weight =
       8.0 * static_cast<double>(plan.block_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.block_weights));
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   summary.tuning = tuning;
+  if (options.report) {
+    report.source_hash = source_hash;
+    report.calibration = describe_calibration(plan, options, calibration_hash);
+    report.summary = summary;
+    report.stopped = stopped;
+    if (!stopped) {
+      report.completions = complete(model, options.output, conversion.pass().forward_options(), options.threads,
+                                    [&](double) { reporter.progress("completions", reporter.done()); });
+    }
+    write_atomically(report_path(options), html_report(model, plan, options, report));
+    reporter.note("report: " + report_path(options).string());
+  }
   if (stopped) {
     const char partial = 1;
     work.save(kPartialState, std::as_bytes(std::span(&partial, 1)));

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "converter/base/error.h"
+#include "converter/job/import.h"
 #include "converter/write/checksum.h"
 #include "converter/job/prefix.h"
 #include "converter/job/tensor_bytes.h"
@@ -25,15 +26,6 @@ at::Tensor read_tensor(const Model& model, Slot slot, int layer) {
   at::Tensor result = at::empty({static_cast<int64_t>(shape.rows), static_cast<int64_t>(shape.columns)}, at::kFloat);
   model.read(slot, layer, {result.data_ptr<float>(), static_cast<size_t>(result.numel())});
   return result;
-}
-
-// f32 → f16; `name` is the tensor as the user knows it.
-at::Tensor to_half(const at::Tensor& values, const std::string& name) {
-  const float largest = values.numel() ? values.abs().max().item<float>() : 0.0f;
-  if (!(largest <= kLargestHalf)) {
-    throw Error(name + ": the value " + std::to_string(largest) + " exceeds the range of 16-bit floats (65504)");
-  }
-  return values.to(at::kHalf).contiguous();
 }
 
 void append_half_weight(PartWriter& writer, fb::TensorT& tensor, const PlannedLinear& linear, const Model& model,
@@ -61,13 +53,24 @@ void require(bool condition, const PlannedGroup& group, const char* what) {
 
 }  // namespace
 
+at::Tensor to_half(const at::Tensor& values, const std::string& name) {
+  const float largest = values.numel() ? values.abs().max().item<float>() : 0.0f;
+  if (!(largest <= kLargestHalf)) {
+    throw Error(name + ": the value " + std::to_string(largest) + " exceeds the range of 16-bit floats (65504)");
+  }
+  return values.to(at::kHalf).contiguous();
+}
+
 QuantizeOptions quantize_options(const Options& o) {
   QuantizeOptions q;
   q.method = o.method == "gptq" ? Method::kGptq : o.method == "rtn" ? Method::kRtn : Method::kUnisvq;
   q.rotation = o.rotation == "blocks" ? RotationChoice::kBlocks
                : o.rotation == "none" ? RotationChoice::kNone
                                       : RotationChoice::kMixed;
-  q.lattice = o.lattice == "orthogonal" ? LatticeInit::kOrthogonal : LatticeInit::kIdentity;
+  q.lattice = o.lattice == "orthogonal" ? LatticeInit::kOrthogonal
+              : o.lattice == "d4"       ? LatticeInit::kD4
+                                        : LatticeInit::kIdentity;
+  q.fit_out_scale = o.method != "quip";
   q.group_dim = o.group;
   q.columns_per_map = o.map_columns;
   q.damping = o.damping;
@@ -82,6 +85,7 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
                       const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
                       const std::filesystem::path& path,
                       const std::function<void(double)>& progress) {
+  if (group.imported) return write_imported(group, model, options, fingerprint, path);
   const auto started = std::chrono::steady_clock::now();
   GroupContent content;
   if (group.packed()) {

@@ -27,6 +27,9 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
                       const std::filesystem::path& path,
                       const std::function<void(double)>& progress);
 
+// f32 → f16. Throws Error naming `name`, the tensor as the user knows it, if a value is beyond its range.
+at::Tensor to_half(const at::Tensor& values, const std::string& name);
+
 // What a part holds, as tensors.
 struct GroupContent {
   QuantizedGroup quantized;  // the packed linears

@@ -3,8 +3,11 @@
 #include <sched.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include <fmt/format.h>
 
 namespace svq::convert {
 
@@ -18,6 +21,8 @@ Examples:
       a Hugging Face directory, 4 bits, calibrated on the given text
   svqconvert model.gguf -o model.svq --override 'blocks.*.down=3' --override 'blocks.0.*=4'
       2 bits, but 3 for the down projections and 4 for the first block
+  svqconvert model.gguf -o model.svq --bits 2.3
+      2.3 bits on average, where they gain most; --size 500MB bounds the file instead
   svqconvert model.gguf -o model.svq --time-limit 2h
       fine-tuned for what is left of two hours
   svqconvert model.gguf -o model.svq --effort none
@@ -61,6 +66,33 @@ double parse_duration(const std::string& text) {
   return seconds < 1e7 ? seconds : 0;
 }
 
+// "500MB", "1.2GB", "490000000" → bytes; 0 if it is no size.
+uint64_t parse_size(const std::string& text) {
+  size_t used = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+    return 0;
+  }
+  const std::string unit = text.substr(used);
+  const double factor = unit == "GB"                ? 1e9
+                        : unit == "MB"              ? 1e6
+                        : unit == "kB"              ? 1e3
+                        : unit == "" || unit == "B" ? 1
+                                                    : 0;
+  const double bytes = value * factor;
+  return bytes >= 1 && bytes < 1e15 ? static_cast<uint64_t>(bytes) : 0;
+}
+
+std::string shell_quoted(const std::string& word) {
+  constexpr const char* kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 bool is_width(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8 || bits == 16; }
 
 }  // namespace
@@ -76,16 +108,23 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   int embedding_bits = 0, head_bits = 0;
   int curvature_sequences = -1;
   std::vector<std::string> overrides;
-  std::string time_limit;
+  std::string time_limit, size;
+  double wanted_bits = o.bits;
 
   app.add_option("SOURCE", o.source, "a .gguf file, or a Hugging Face directory (config.json, *.safetensors)")
       ->required();
   app.add_option("-o,--output", o.output, "the .svq file to write")->required();
 
   auto* what = "Quantization";
-  app.add_option("--bits", o.bits, "bits of the decoder blocks' weights (default 2)")->check(widths)->group(what);
-  app.add_option("--method", o.method, "unisvq, or the baselines gptq and rtn (round to nearest)")
-      ->check(CLI::IsMember({"unisvq", "gptq", "rtn"}))
+  app.add_option("--bits", wanted_bits,
+                 "bits of the decoder blocks' weights (default 2): 2, 3, 4, 8, 16, or a mean such as 2.3, scales "
+                 "included, for which each linear gets 2, 3, 4 or 8 by what the model loses with it")
+      ->group(what);
+  app.add_option("--size", size, "the same for a size of the whole file, such as 500MB; embedding and head included")
+      ->group(what);
+  app.add_option("--method", o.method,
+                 "unisvq, or the baselines quip (rotation and scalar LDLQ), gptq, rtn (round to nearest)")
+      ->check(CLI::IsMember({"unisvq", "quip", "gptq", "rtn"}))
       ->group(what);
   app.add_option("--embedding-bits", embedding_bits, "default 4; 16 with --bits 16")->check(widths)->group(what);
   app.add_option("--head-bits", head_bits, "default 4; 16 with --bits 16; no effect where the embedding is the head")
@@ -99,8 +138,8 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
                  "for sizes 2^k·r: mixed (across the odd factor r too), blocks, none (default mixed)")
       ->check(CLI::IsMember({"mixed", "blocks", "none"}))
       ->group(what);
-  app.add_option("--lattice", o.lattice, "initial lattice: identity, orthogonal (default identity)")
-      ->check(CLI::IsMember({"identity", "orthogonal"}))
+  app.add_option("--lattice", o.lattice, "initial lattice: identity, orthogonal, d4 (default identity)")
+      ->check(CLI::IsMember({"identity", "orthogonal", "d4"}))
       ->group(what);
   app.add_option("--group", o.group, "columns of a lattice group: 4, 8 (default 4)")
       ->check(CLI::IsMember({4, 8}))
@@ -163,6 +202,14 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
       ->group(what);
   app.add_option("--seed", o.seed, "of signs and sampling (default 0)")->group(what);
 
+  what = "Results";
+  app.add_option("--export-dequantized", o.export_directory,
+                 "also write the quantized model to this directory in 16-bit floats, as Hugging Face's transformers "
+                 "load it")
+      ->group(what);
+
+  app.add_flag("!--no-report", o.report, "do not write OUTPUT.report.html")->group(what);
+
   what = "Running";
   app.add_option("--work", o.work,
                  "where to keep what an interrupted conversion goes on from (default: OUTPUT.work, removed on success)")
@@ -171,6 +218,10 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--threads", o.threads, "default: as many as there are CPUs")->check(CLI::Range(1, 1024))->group(what);
   app.add_option("--device", o.device, "auto, cpu, cuda (default auto)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->group(what);
+  app.add_flag(
+         "!--no-check", o.check,
+         "do not run the written file through the runtime, which has to agree with the converter's own evaluation")
       ->group(what);
   app.add_flag("--force", o.force, "overwrite the output, and discard the state of a different conversion")
       ->group(what);
@@ -181,12 +232,29 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   for (CLI::Option* option : app.get_options()) {  // ranges clutter the help; a wrong value is told them
     if (option->get_type_name().find(" in [") != std::string::npos) option->get_validator()->description("");
   }
+  for (int i = 0; i < argc; ++i) o.command += (i ? " " : "") + (i ? shell_quoted(argv[i]) : "svqconvert");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // help, version
     return fail(std::string(error.what()) + " (svqconvert --help lists the options)");
   }
+  const bool whole = wanted_bits == std::floor(wanted_bits);
+  if (whole && is_width(static_cast<int>(wanted_bits))) {
+    o.bits = static_cast<int>(wanted_bits);
+  } else if (!whole && wanted_bits > 2 && wanted_bits < 8) {
+    o.bits = 2;
+    o.bit_budget = wanted_bits;
+  } else {
+    return fail(
+        fmt::format("--bits {}: expected 2, 3, 4, 8 or 16, or a mean such as 2.3 between 2 and 8", wanted_bits));
+  }
+  if (!size.empty()) {
+    o.size_budget = parse_size(size);
+    if (o.size_budget == 0) return fail("--size " + size + ": expected a size such as 500MB or 1.2GB");
+    if (app.count("--bits")) return fail("--size and --bits exclude each other");
+  }
+  if (o.has_budget() && o.method != "unisvq") return fail("--size, or a mean for --bits, needs --method unisvq");
   if (!time_limit.empty()) {
     o.time_limit = parse_duration(time_limit);
     if (!(o.time_limit > 0))
@@ -211,6 +279,12 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
                 std::to_string(o.group));
   }
   if (o.map_columns != 0 && o.method != "unisvq") return fail("--map-columns applies to --method unisvq only");
+  if (o.lattice == "d4" && o.group != 4) return fail("--lattice d4 needs --group 4");
+  if (o.method == "quip") {
+    if (o.lattice != "identity" || o.group != 4)
+      return fail("--method quip is scalar: --lattice and --group apply to --method unisvq only");
+    o.descent = 0;
+  }
   if (o.quiet && o.json) return fail("--quiet and --json exclude each other");
   if (o.threads == 0) o.threads = available_cpus();
   return std::nullopt;
@@ -219,6 +293,8 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
 nlohmann::ordered_json recipe(const Options& o) {
   nlohmann::ordered_json j;
   j["bits"] = o.bits;
+  if (o.bit_budget > 0) j["bit_budget"] = o.bit_budget;
+  if (o.size_budget > 0) j["size_budget"] = o.size_budget;
   j["method"] = o.method;
   j["embedding_bits"] = o.embedding_width();
   j["head_bits"] = o.head_width();

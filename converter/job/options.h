@@ -14,12 +14,14 @@ namespace svq::convert {
 struct Options {
   std::filesystem::path source, output;
   int bits = 2;                                        // 2, 3, 4, 8, 16: the linears of the decoder blocks
-  std::string method = "unisvq";                       // "unisvq", "gptq", "rtn"
+  std::string method = "unisvq";                       // "unisvq", "quip", "gptq", "rtn"; "lcqat": imported
+  double bit_budget = 0;                               // mean bits of the blocks' weights, with scales; 0: none
+  uint64_t size_budget = 0;                            // bytes of the file; 0: none
   std::optional<int> embedding_bits;                   // default: 4, or 16 with bits = 16
   std::optional<int> head_bits;                        // the same
   std::vector<std::pair<std::string, int>> overrides;  // glob on a linear's name, bits; the last match wins
   std::string rotation = "mixed";                      // "mixed", "blocks", "none"
-  std::string lattice = "identity";                    // "identity", "orthogonal"
+  std::string lattice = "identity";                    // "identity", "orthogonal", "d4"
   int group = 4;                                       // d: 4 or 8
   int map_columns = 0;                                 // columns per affine map; 0: one map
   int descent = 4;                                     // coordinate-descent passes
@@ -43,8 +45,14 @@ struct Options {
   int threads = 0;              // resolved: at least 1
   std::string device = "auto";  // "auto", "cpu", "cuda"
   bool plan_only = false, json = false, quiet = false, force = false;
+  std::filesystem::path export_directory;  // empty: no export
+  std::string command;                     // as it was given, for the report
+  bool report = true;                      // writes OUTPUT.report.html
+  bool check = true;                       // runs the written file through the runtime
 
-  int embedding_width() const { return embedding_bits.value_or(bits == 16 ? 16 : 4); }
+  // Widths are chosen by what the linears lose with fewer bits; `bits` is the least.
+  bool has_budget() const { return bit_budget > 0 || size_budget > 0; }
+  int embedding_width() const { return embedding_bits.value_or(default_end_width()); }
   // There are lattices with scales to train.
   bool trains() const { return effort != "none" && method == "unisvq" && (bits != 16 || !overrides.empty()); }
   int64_t training_tokens() const { return train_tokens > 0 ? train_tokens : effort == "full" ? 524288 : 131072; }
@@ -55,7 +63,10 @@ struct Options {
     if (method != "unisvq" || bits == 16) return 0;
     return curvature_sequences.value_or(!trains() ? 0 : effort == "full" ? 64 : 32);
   }
-  int head_width() const { return head_bits.value_or(bits == 16 ? 16 : 4); }
+  // There are rotations, and with them an input scale.
+  bool rotates() const { return method == "unisvq" || method == "quip" || method == "lcqat"; }
+  int head_width() const { return head_bits.value_or(default_end_width()); }
+  int default_end_width() const { return bits == 16 ? 16 : size_budget > 0 ? 2 : 4; }
 };
 
 // Fills `options`. Returns an exit status when the program is to end here (help was printed, or a sentence on stderr).

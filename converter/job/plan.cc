@@ -8,6 +8,7 @@
 #include <set>
 
 #include "converter/base/error.h"
+#include "converter/job/import.h"
 #include "converter/job/sequences.h"
 #include "converter/job/versions.h"
 #include "converter/write/svq_file.h"
@@ -50,7 +51,11 @@ class Planner {
     const bool all_packed =
         std::all_of(group.linears.begin(), group.linears.end(), [](const auto& l) { return l.packed(); });
     // gptq and rtn have no input scale to fold a norm into; without a rotation there is none either.
-    const bool foldable = all_packed && options_.method == "unisvq" && options_.rotation != "none";
+    const auto imported = [&](Slot slot) { return model_.imported(slot, layer) != nullptr; };
+    group.imported = std::any_of(linears.begin(), linears.end(), imported);
+    if (group.imported && !std::all_of(linears.begin(), linears.end(), imported))
+      throw Error(model_.source_name() + ": of the linears of " + group.name + " some have codes and some have not");
+    const bool foldable = all_packed && !group.imported && options_.rotates() && options_.rotation != "none";
     if (input_norm && foldable) group.folded_norm = input_norm;
     if (input_norm && !foldable) group.norms.push_back(*input_norm);
     for (Slot slot : other_norms) {
@@ -58,7 +63,7 @@ class Planner {
     }
     // The embedding looked up is weighted equally in every direction; where it is also the head, its input is known.
     const bool untied_embedding = kind == GroupKind::kEmbedding && !model_.tied();
-    group.needs_hessian = group.packed() && options_.method != "rtn" && !untied_embedding;
+    group.needs_hessian = group.packed() && options_.method != "rtn" && !untied_embedding && !group.imported;
     plan.needs_calibration |= group.needs_hessian;
     plan.groups.push_back(std::move(group));
   }
@@ -86,8 +91,12 @@ class Planner {
     result.bits = slot == Slot::kEmbedding ? options_.embedding_width()
                   : slot == Slot::kHead    ? options_.head_width()
                                            : options_.bits;
+    if (model_.imported(slot, layer)) result.bits = 2;
     for (size_t i = 0; i < used_.size(); ++i) {
       if (fnmatch(options_.overrides[i].first.c_str(), result.name.c_str(), 0) == 0) {
+        if (model_.imported(slot, layer))
+          throw Error("--override " + options_.overrides[i].first + ": " + result.name +
+                      " is imported with the codes that the source has");
         result.bits = options_.overrides[i].second;
         used_[i] = true;
       }
@@ -275,6 +284,11 @@ fb::PartT layout_part(const PlannedGroup& group, const Model& model, const Optio
     part.norms.push_back(
         make_tensor(tensor_name(slot, group.layer), fb::DType::F32, {model.shape(slot, group.layer).columns}));
   }
+  if (group.imported) {
+    layout_imported(part, group, model);
+    assign_offsets(part);
+    return part;
+  }
   std::vector<int> widths;  // of the affine maps
   for (const PlannedLinear& l : group.linears) {
     auto linear = std::make_unique<fb::LinearT>();
@@ -304,7 +318,7 @@ fb::PartT layout_part(const PlannedGroup& group, const Model& model, const Optio
     auto transform = std::make_unique<fb::InputTransformT>();
     transform->columns = static_cast<uint32_t>(columns);
     transform->rotation = std::make_unique<fb::Rotation>();
-    if (options.method == "unisvq") transform->scale = make_tensor(group.name + ".scale", fb::DType::F16, {columns});
+    if (options.rotates()) transform->scale = make_tensor(group.name + ".scale", fb::DType::F16, {columns});
     part.input_transforms.push_back(std::move(transform));
     for (int width : widths) {
       const std::string name = group.name + ".affine" + std::to_string(width);

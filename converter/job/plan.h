@@ -32,6 +32,7 @@ struct PlannedGroup {
   std::vector<Slot> norms;          // stored as they are, f32
   std::optional<Slot> folded_norm;  // multiplied into the input transform's scale
   bool needs_hessian = false;       // of calibration activations
+  bool imported = false;            // the source holds these linears in codes, which are taken as they are
   bool packed() const;
 };
 
@@ -46,6 +47,7 @@ struct Plan {
   uint64_t file_bytes = 0;     // exact
   uint64_t work_bytes = 0;     // most that the work directory holds
   uint64_t memory_bytes = 0;   // estimate of the peak, mapped source not counted
+  bool at_most = false;        // widths are chosen later, by a budget: sizes are upper bounds
 };
 
 // Linears whose outputs' curvature is measured where that is asked for: above this many rows the matrices would be

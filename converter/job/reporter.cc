@@ -48,11 +48,6 @@ const std::vector<std::string>& part_order() {
   return order;
 }
 
-uint64_t weight_bytes(uint64_t rows, uint64_t columns, int bits) {
-  return bits == 16 ? rows * columns * 2
-                    : (rows + 15) / 16 * 16 * ((columns + 63) / 64 * 64) / 8 * static_cast<uint64_t>(bits);
-}
-
 std::map<std::string, PartTotal> totals(const Plan& plan) {
   std::map<std::string, PartTotal> parts;
   for (const auto& group : plan.groups) {
@@ -67,6 +62,11 @@ std::map<std::string, PartTotal> totals(const Plan& plan) {
 }
 
 }  // namespace
+
+uint64_t weight_bytes(uint64_t rows, uint64_t columns, int bits) {
+  return bits == 16 ? rows * columns * 2
+                    : (rows + 15) / 16 * 16 * ((columns + 63) / 64 * 64) / 8 * static_cast<uint64_t>(bits);
+}
 
 std::string format_bytes(uint64_t bytes) {
   static const char* units[] = {"B", "kB", "MB", "GB", "TB"};
@@ -111,14 +111,14 @@ Reporter::Reporter(const Options& options)
 
 Reporter::~Reporter() { end_progress(); }
 
-void Reporter::plan(const Model& model, const Plan& plan, const std::vector<DiskUse>& disk) {
+void Reporter::plan(const Model& model, const Plan& plan, const Options& options, const std::vector<DiskUse>& disk) {
   const auto& a = model.architecture();
-  const std::string calibration = describe_calibration(plan, options_, "");
+  const std::string calibration = describe_calibration(plan, options, "");
   const auto parts = totals(plan);
   if (mode_ == Mode::kJson) {
     ordered_json j{{"event", "plan"},
-                   {"source", options_.source.string()},
-                   {"output", options_.output.string()},
+                   {"source", options.source.string()},
+                   {"output", options.output.string()},
                    {"name", model.name()},
                    {"source_format", model.source_format()},
                    {"source_bytes", model.source_bytes()},
@@ -132,9 +132,10 @@ void Reporter::plan(const Model& model, const Plan& plan, const std::vector<Disk
                    {"vocab", a.vocab},
                    {"tied", plan.tied},
                    {"parameters", plan.parameters},
-                   {"recipe", recipe(options_)},
+                   {"recipe", recipe(options)},
                    {"calibration", plan.needs_calibration},
                    {"file_bytes", plan.file_bytes},
+                   {"at_most", plan.at_most},
                    {"data_bytes", plan.data_bytes},
                    {"memory_bytes", plan.memory_bytes},
                    {"work_bytes", plan.work_bytes}};
@@ -163,11 +164,12 @@ void Reporter::plan(const Model& model, const Plan& plan, const std::vector<Disk
                   plan.tied ? ", embedding is also the head" : ""));
   line("parameters", fmt::format("{:.1f} million", static_cast<double>(plan.parameters) / 1e6));
   const bool any_packed = std::any_of(plan.groups.begin(), plan.groups.end(), [](const auto& g) { return g.packed(); });
-  line("method",
-       any_packed ? options_.method + (options_.trains() ? ", fine-tuned end to end (--effort " + options_.effort + ")"
-                                       : options_.method == "unisvq" ? " without fine-tuning"
-                                                                     : " (a baseline)")
-                  : "none: half precision");
+  line("method", any_packed
+                     ? options.method + (options.trains() ? ", fine-tuned end to end (--effort " + options.effort + ")"
+                                         : options.method == "lcqat"  ? ", as the source has them"
+                                         : options.method == "unisvq" ? " without fine-tuning"
+                                                                      : " (a baseline)")
+                     : "none: half precision");
   line("calibration", calibration);
   fmt::print("\n{:<13} {:>8} {:>14} {:>6} {:>10}\n", "part", "linears", "weights", "bits", "size");
   for (const auto& name : part_order()) {
@@ -176,8 +178,9 @@ void Reporter::plan(const Model& model, const Plan& plan, const std::vector<Disk
     fmt::print("{:<13} {:>8} {:>14} {:>6} {:>10}\n", name, p.linears, p.weights, p.bits(), format_bytes(p.bytes));
   }
   fmt::print("\n");
-  line("output", fmt::format("{}: {} ({} bytes), {:.3f} bits per weight in the blocks", options_.output.string(),
-                             format_bytes(plan.file_bytes), plan.file_bytes,
+  if (plan.at_most) line("widths", "these at least; more where the model loses most, chosen before quantization");
+  line("output", fmt::format("{}: {}{} ({} bytes), {:.3f} bits per weight in the blocks", options.output.string(),
+                             plan.at_most ? "at most " : "", format_bytes(plan.file_bytes), plan.file_bytes,
                              8.0 * static_cast<double>(plan.block_bytes) /
                                  static_cast<double>(std::max<uint64_t>(1, plan.block_weights))));
   line("memory", fmt::format("about {}", format_bytes(plan.memory_bytes)));
@@ -186,6 +189,36 @@ void Reporter::plan(const Model& model, const Plan& plan, const std::vector<Disk
          fmt::format("{}: {} needed, {} free", d.where.string(), format_bytes(d.needed), format_bytes(d.available)));
   line("time", "told once the first steps are done");
   fmt::print("\n");
+  std::fflush(stdout);
+}
+
+void Reporter::allocation(const Allocation& a, const Plan& plan) {
+  end_progress();
+  const double bits =
+      8.0 * static_cast<double>(plan.block_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.block_weights));
+  if (mode_ == Mode::kJson) {
+    ordered_json j{{"event", "allocation"}, {"file_bytes", plan.file_bytes}, {"bits_per_weight", bits}};
+    for (size_t i = 0; i < a.choices.size(); ++i) {
+      ordered_json losses;
+      for (const Level& l : a.choices[i].levels) losses[std::to_string(l.bits)] = l.loss;
+      j["linears"][a.choices[i].name] = {{"bits", a.choices[i].levels[a.chosen[i]].bits}, {"losses", losses}};
+    }
+    emit(j);
+    return;
+  }
+  if (mode_ == Mode::kQuiet) return;
+  // A row per linear of a block, a figure per block.
+  std::map<std::string, std::string> rows;
+  for (size_t i = 0; i < a.choices.size(); ++i) {
+    const std::string& name = a.choices[i].name;
+    rows[name.substr(name.rfind('.') + 1)] += std::to_string(a.choices[i].levels[a.chosen[i]].bits);
+  }
+  fmt::print("{:<13} by block\n", "bits");
+  for (const auto& name : part_order()) {
+    if (rows.contains(name)) fmt::print("{:<13} {}\n", name, rows[name]);
+  }
+  fmt::print("{:<13} {} ({} bytes), {:.3f} bits per weight in the blocks\n\n", "output", format_bytes(plan.file_bytes),
+             plan.file_bytes, bits);
   std::fflush(stdout);
 }
 
@@ -305,11 +338,11 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
       if (!parts.contains(name)) continue;
       j["parts"][name] = {{"bytes", parts[name].bytes}, {"relative_error", geometric_mean(parts[name].errors)}};
     }
+    const auto agreement = [](const Agreement& a) {
+      return ordered_json{{"kl", a.kl}, {"perplexity", a.perplexity}, {"same_top", a.same_top}};
+    };
     if (s.tuning) {
       const Tuning& t = *s.tuning;
-      const auto agreement = [](const Agreement& a) {
-        return ordered_json{{"kl", a.kl}, {"perplexity", a.perplexity}, {"same_top", a.same_top}};
-      };
       j["tuning"] = {{"steps", t.steps},
                      {"planned_steps", t.planned_steps},
                      {"tokens", t.tokens},
@@ -318,6 +351,21 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
                      {"quantized", agreement(t.before)},
                      {"tuned", agreement(t.after)},
                      {"losses", t.losses}};
+    }
+    if (s.quality) {
+      j["quality"] = agreement(*s.quality);
+      j["quality"]["source_perplexity"] = s.quality->teacher_perplexity;
+    }
+    if (s.runtime) {
+      const RuntimeCheck& r = *s.runtime;
+      j["runtime"] = {{"tokens", r.tokens},
+                      {"held_out", r.held_out},
+                      {"converter_perplexity", r.converter},
+                      {"float_perplexity", r.runtime_float},
+                      {"int8_perplexity", r.runtime},
+                      {"difference", r.difference()},
+                      {"int8_effect", r.int8_effect()},
+                      {"seconds", r.seconds}};
     }
     emit(j);
     return;
@@ -337,17 +385,25 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
   }
   if (mean > 0)
     fmt::print("\nrelative error of the blocks' linears (weighted by the Hessian, geometric mean): {:.5f}\n", mean);
-  if (s.tuning) {
-    const Tuning& t = *s.tuning;
+  if (s.tuning || s.quality) {
+    const Agreement& first = s.tuning ? s.tuning->before : *s.quality;
     fmt::print("\n{:<22} {:>12} {:>12} {:>16}\n", "on held-out sequences", "perplexity", "KL to source",
                "same top token");
-    fmt::print("{:<22} {:>12.3f}\n", "source", t.before.teacher_perplexity);
+    fmt::print("{:<22} {:>12.3f}\n", "source", first.teacher_perplexity);
     const auto row = [](const char* what, const Agreement& a) {
       fmt::print("{:<22} {:>12.3f} {:>12.4f} {:>14.1f} %\n", what, a.perplexity, a.kl, 100 * a.same_top);
     };
-    row("quantized", t.before);
-    row("fine-tuned", t.after);
-    fmt::print("fine-tuned on {} tokens in {}\n", t.tokens, format_seconds(t.seconds));
+    row("quantized", first);
+    if (s.tuning) row("fine-tuned", s.tuning->after);
+    if (s.tuning) fmt::print("fine-tuned on {} tokens in {}\n", s.tuning->tokens, format_seconds(s.tuning->seconds));
+  }
+  if (s.runtime) {
+    const RuntimeCheck& r = *s.runtime;
+    fmt::print(
+        "\nthe runtime on {} {} tokens: perplexity {:.4f} ({:+.2f} % to the converter's {:.4f}); with int8 activations "
+        "{:.4f} ({:+.2f} %); {}\n",
+        r.tokens, r.held_out ? "held-out" : "sampled", r.runtime_float, 100 * r.difference(), r.converter, r.runtime,
+        100 * r.int8_effect(), format_seconds(r.seconds));
   }
   fmt::print(
       "\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, in {}{}\n", options_.output.string(),

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "converter/job/allocate.h"
 #include "converter/job/options.h"
 #include "converter/job/plan.h"
 #include "converter/job/tuning.h"
@@ -33,6 +34,8 @@ struct Summary {
   double seconds = 0;          // of this run
   double total_seconds = 0;    // of all runs, for a resumed conversion
   std::optional<Tuning> tuning;
+  std::optional<Agreement> quality;  // of the file's content with the source, on held-out sequences
+  std::optional<RuntimeCheck> runtime;
 };
 
 class Reporter {
@@ -40,7 +43,8 @@ class Reporter {
   explicit Reporter(const Options& options);
   ~Reporter();
 
-  void plan(const Model& model, const Plan& plan, const std::vector<DiskUse>& disk);
+  void plan(const Model& model, const Plan& plan, const Options& options, const std::vector<DiskUse>& disk);
+  void allocation(const Allocation& allocation, const Plan& plan);
   void note(const std::string& text);
   void warning(const std::string& text);
   // Work is counted in estimated units of the whole conversion; `done_before` of `total` was found finished.
@@ -69,8 +73,9 @@ class Reporter {
   bool time_told_ = false;
 };
 
-std::string format_bytes(uint64_t bytes);    // "98.9 MB"
-std::string format_seconds(double seconds);  // "1:23", "2:03:04"
+uint64_t weight_bytes(uint64_t rows, uint64_t columns, int bits);  // codes or f16
+std::string format_bytes(uint64_t bytes);                          // "98.9 MB"
+std::string format_seconds(double seconds);                        // "1:23", "2:03:04"
 
 // Geometric mean of the measured relative errors; 0 if there are none.
 double geometric_mean(const std::vector<double>& values);

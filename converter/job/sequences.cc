@@ -19,7 +19,7 @@ int64_t training_steps(const Options& o) {
 }
 
 int64_t wanted_sequences(const Options& o) {
-  if (!o.trains()) return o.calibration_sequences;
+  if (!o.trains()) return o.calibration_sequences + kHeldOut;
   const int64_t all = training_steps(o) * kSequencesPerStep;
   const int64_t distinct = o.calibration.empty() ? (all + kEpochsOfSampled - 1) / kEpochsOfSampled : all;
   return std::max<int64_t>(distinct, o.calibration_sequences) + kHeldOut;
@@ -27,8 +27,8 @@ int64_t wanted_sequences(const Options& o) {
 
 SequencePlan plan_sequences(const Options& o, int64_t total) {
   SequencePlan plan;
-  if (!o.trains()) {
-    for (int64_t i = 0; i < total; ++i) plan.calibration.push_back(i);
+  if (total == 1) {  // a text this short is measured on itself
+    plan.calibration = plan.training = plan.held_out = {0};
     return plan;
   }
   const int64_t held_out = std::clamp<int64_t>(total / 8, 1, kHeldOut);

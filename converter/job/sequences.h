@@ -13,8 +13,8 @@ struct SequencePlan {
   int64_t total() const { return static_cast<int64_t>(training.size() + held_out.size()); }
 };
 
-// Without fine-tuning every sequence is for calibration. With it, `total` sequences are split: every so-manieth is held
-// out, the rest trained on, and --calibration-sequences of these, evenly spread, make the Hessians.
+// `total` sequences are split: every so-manieth is held out, the rest trained on (with fine-tuning), and
+// --calibration-sequences of these, evenly spread, make the Hessians.
 SequencePlan plan_sequences(const Options& options, int64_t total);
 // How many sequences to read or sample.
 int64_t wanted_sequences(const Options& options);

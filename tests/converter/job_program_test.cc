@@ -52,6 +52,9 @@ TEST_F(Program, WrongOptionsAreNamed) {
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q"}, {"PATTERN=BITS"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q=7"}, {"blocks.0.q=7"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--map-columns", "6"}, {"--map-columns 6", "multiple"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--lattice", "d4", "--group", "8"}, {"--lattice d4", "--group 4"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--method", "quip", "--lattice", "d4"}, {"--method quip", "--lattice"},
+                 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--quiet", "--json"}, {"--quiet", "--json"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "block.*=3"}, {"--override block.*", "matches no linear"});
   expect_refused({"tiny.gguf", "-o", "t.svq", "--head-bits", "8"}, {"--head-bits", "--embedding-bits"});

@@ -109,9 +109,11 @@ TEST_P(RuntimeAgrees, InEveryFormOfTheContainer) {
   for (const std::vector<std::string>& options :
        std::vector<std::vector<std::string>>{{"--method", "rtn"},
                                              {"--method", "gptq"},
+                                             {"--method", "quip"},
                                              {"--rotation", "blocks"},
                                              {"--rotation", "none"},
                                              {"--lattice", "orthogonal"},
+                                             {"--lattice", "d4"},
                                              {"--group", "8"},
                                              {"--map-columns", "32"},
                                              {"--override", "blocks.0.k=16", "--override", "blocks.1.up=3"}}) {
