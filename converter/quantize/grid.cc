@@ -102,9 +102,9 @@ at::Tensor lattice_basis(const QuantizeOptions& options, const std::string& name
   const int64_t d = options.group_dim;
   if (options.lattice == LatticeInit::kIdentity) return at::eye(d, at::kFloat);
   if (options.lattice == LatticeInit::kD4) {
-    // UniSVQ (arXiv 2606.10520), appendix A.2, scaled to the determinant 1.
+    // UniSVQ (arXiv 2606.10520), appendix A.2, as columns, scaled to the determinant 1.
     const at::Tensor g = at::zeros({4, 4}, at::kFloat);
-    constexpr float kGenerator[4][4] = {{1, -1, 0, 0}, {0, 1, -1, 0}, {0, 0, 1, -1}, {0, 0, 1, 1}};
+    constexpr float kGenerator[4][4] = {{1, 0, 0, 0}, {-1, 1, 0, 0}, {0, -1, 1, 1}, {0, 0, -1, 1}};
     std::copy_n(&kGenerator[0][0], 16, g.data_ptr<float>());
     return round_to_f16(g * std::pow(2.0, -0.25));
   }

@@ -232,9 +232,9 @@ TEST_F(CalibrationTest, ChatsAreWrittenInTheModelsFormat) {
   ASSERT_EQ(documents.size(), 1u);
   ASSERT_EQ(documents[0].chat.messages.size(), 4u);
   const auto set =
-      make_calibration(model, {.n_sequences = 1, .length = 600, .text = write("a.jsonl", lines + lines)}, {});
+      make_calibration(model, {.n_sequences = 1, .length = 800, .text = write("a.jsonl", lines + lines)}, {});
   std::string text;  // control tokens as one character each
-  for (int64_t i = 0; i < 600; ++i) {
+  for (int64_t i = 0; i < 800; ++i) {
     const int64_t t = set->tokens[0][i].item<int64_t>();
     text += t == FakeModel::kStart ? '\x01' : t == FakeModel::kEnd ? '\x02' : static_cast<char>(t);
   }

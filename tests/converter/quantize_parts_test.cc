@@ -1,5 +1,6 @@
 // The parts of converter/quantize beside plain references.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/det.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>

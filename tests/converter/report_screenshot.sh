@@ -8,7 +8,7 @@ browser=$(command -v chromium || command -v chromium-browser || command -v googl
 convert=$1 make=$2 out=$3
 mkdir -p "$out"
 "$make" "$out/tiny.gguf" llama layers=6
-"$convert" "$out/tiny.gguf" -o "$out/tiny.svq" --force --quiet --size 95kB --calibration-sequences 4 --calibration-length 32 --threads 1 --train-tokens 4096
+"$convert" "$out/tiny.gguf" -o "$out/tiny.svq" --force --quiet --size 110kB --calibration-sequences 4 --calibration-length 32 --threads 1 --train-tokens 4096
 page=file://$(cd "$out" && pwd)/tiny.svq.report.html
 shoot() {
   "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$out/profile" "$@"

@@ -82,8 +82,8 @@ class Sessions(unittest.TestCase):
             self.session.set_sampler(seed=seed, temperature=2, top_k=0)
             value = self.session.json([5, 6], schema, 100)
             self.assertTrue(3 <= value["x"] <= 12 and len(value["s"]) <= 5, value)
-        with self.assertRaisesRegex(svqrt.Error, "pattern"):
-            self.session.json([1], {"pattern": "a"})
+        with self.assertRaisesRegex(svqrt.Error, "patternProperties"):
+            self.session.json([1], {"patternProperties": {"a": {}}})
 
     def test_tools(self):
         self.session.set_grammar(svqrt.Grammar.tools(self.model, TOOLS))
