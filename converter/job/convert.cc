@@ -201,6 +201,8 @@ class Conversion {
     for (size_t i = 0; i < plan_.groups.size(); ++i) {
       const PlannedGroup& group = plan_.groups[i];
       if (group.layer != layer) continue;
+      // Matrices of [K, K] in double: those of 8960 columns take 642 MB each.
+      if (group.needs_hessian && group.linears[0].columns > 4096) release_free_memory();
       const StudentGroup floats = make_float_group(group, model_, bf16);
       if (!parts_[i]) {
         reporter_.progress(group.name + " inputs", done_);

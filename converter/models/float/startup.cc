@@ -52,6 +52,12 @@ void init_allocator() {
 #endif
 }
 
+void release_free_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 namespace {
 
 void set_blas_threads(int threads) {

@@ -17,6 +17,8 @@ void choose_blas_kernels(char** argv);
 // Blocks of a gigabyte come and go with every layer: let malloc keep them instead of mapping and clearing each one
 // anew.
 void init_allocator();
+// Gives what is free back to the system: between steps of very different sizes, where the allocator would keep the sum.
+void release_free_memory();
 
 // Threads of libtorch's own loops and of its BLAS; libtorch's default is one thread on some machines.
 void init_threads(int threads);
