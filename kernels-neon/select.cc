@@ -16,6 +16,9 @@
 #include "kernels-neon/matmul_f16/matmul_f16.h"
 #include "kernels-neon/output_transform/output_transform.h"
 #include "kernels-neon/rotate/rotate.h"
+#if defined(__aarch64__)
+#include "kernels-neon/sse_table.h"
+#endif
 
 namespace svq::kernels {
 namespace {
@@ -47,32 +50,10 @@ constexpr Table kScalarTable = {
     .store_i8 = scalar::store_i8,
 };
 
-// What the SSE files give, on x86 and ARM alike.
-constexpr Table with_sse(Table t) {
-  t.rotate = sse::rotate;
-  t.scale_rotate = sse::scale_rotate;
-  t.affine_quantize = sse::affine_quantize;
-  t.gemv_f32 = sse::gemv_f32;
-  t.dequantize = sse::dequantize;
-  t.rotate_scale = sse::rotate_scale;
-  t.matmul_f16 = sse::matmul_f16;
-  t.row_f16 = sse::row_f16;
-  t.rmsnorm = sse::rmsnorm;
-  t.rope = sse::rope;
-  t.silu_mul = sse::silu_mul;
-  t.add = sse::add;
-  t.axpby = sse::axpby;
-  t.attend_f16 = sse::attend_f16;
-  t.attend_i8 = sse::attend_i8;
-  t.store_f16 = sse::store_f16;
-  t.store_i8 = sse::store_i8;
-  return t;
-}
-
 #if defined(__x86_64__)
 
 constexpr Table make_avx2() {
-  Table t = with_sse(kScalarTable);
+  Table t = kScalarTable;
   t.name = "avx2";
   t.isa = Isa::kAvx2;
   t.rotate = avx2::rotate;
@@ -80,7 +61,6 @@ constexpr Table make_avx2() {
   t.affine_quantize = avx2::affine_quantize;
   t.gemv = avx2::gemv;
   t.gemm = avx2::gemm;
-  t.gemm_panel = avx2::gemm_panel;
   t.gemm_pack = avx2::gemm_pack;
   t.gemv_f32 = avx2::gemv_f32;
   t.dequantize = avx2::dequantize;
@@ -100,7 +80,7 @@ constexpr Table make_avx2() {
 }
 
 constexpr Table make_avx512() {
-  Table t = with_sse(kScalarTable);
+  Table t = kScalarTable;
   t.name = "avx512";
   t.isa = Isa::kAvx512;
   t.rotate = avx512::rotate;
@@ -108,7 +88,6 @@ constexpr Table make_avx512() {
   t.affine_quantize = avx512::affine_quantize;
   t.gemv = avx512::gemv;
   t.gemm = avx512::gemm;
-  t.gemm_panel = avx512::gemm_panel;
   t.gemm_pack = avx512::gemm_pack;
   t.gemv_f32 = avx512::gemv_f32;
   t.dequantize = avx512::dequantize;
@@ -161,7 +140,6 @@ constexpr Table make_dotprod() {
   t.name = "dotprod";
   t.isa = Isa::kDotprod;
   t.gemv = dotprod::gemv;
-  t.gemm_panel = dotprod::gemm_panel;
   t.gemm_pack = dotprod::gemm_pack;
   t.gemm = dotprod::gemm;
   return t;

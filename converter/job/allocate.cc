@@ -8,7 +8,6 @@
 
 #include "converter/base/error.h"
 #include "converter/job/reporter.h"
-#include "schema/packing.h"
 
 namespace svq::convert {
 
@@ -16,10 +15,6 @@ namespace {
 
 // An affine map more, where the linears of a group come to differ in width: A and B, each in 64 bytes.
 constexpr uint64_t kMapBytes = 128;
-
-uint64_t code_bytes(const PlannedLinear& l, int bits) {
-  return format::packed_size(l.rows, l.columns, static_cast<uint32_t>(bits));
-}
 
 // The level that the hull leads to from `at`, or nothing: the one with the steepest way down.
 std::optional<size_t> next_on_hull(const std::vector<Level>& levels, size_t at) {
@@ -116,7 +111,7 @@ std::vector<Choice> open_choices(const Options& options, const Plan& least) {
       for (const int bits : {2, 3, 4, 8}) {
         if (bits < l.bits) continue;
         const uint64_t map = bits > l.bits && group.linears.size() > 1 ? kMapBytes : 0;
-        choice.levels.push_back({bits, code_bytes(l, bits) + map, 0});
+        choice.levels.push_back({bits, weight_bytes(l.rows, l.columns, bits) + map, 0});
       }
       choices.push_back(std::move(choice));
     }

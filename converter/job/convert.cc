@@ -60,10 +60,15 @@ constexpr double kLookupWeight = 0.3;
 constexpr size_t kSensitivitySequences = 8;     // that Hessians are measured on when widths are chosen
 constexpr const char* kLossesState = "losses";  // f64 of every level of every choice
 
-constexpr size_t kCheckedSequences = 4;  // that the runtime is compared on
+constexpr int64_t kCheckedSequences = 4;  // that the runtime is compared on
 constexpr int64_t kCheckedLength = 128;  // of those drawn from the file, where there are no others
 
 constexpr double kCorrectionDamping = 0.05;  // of the mean diagonal (prefix.h)
+
+// The given rows of [S, T].
+at::Tensor select(const at::Tensor& tokens, std::vector<int64_t> sequences) {
+  return tokens.index_select(0, at::from_blob(sequences.data(), {static_cast<int64_t>(sequences.size())}, at::kLong));
+}
 
 // Work in units of progress: multiply-adds, times factors fitted roughly to the steps of SmolLM2-135M on two CPU cores.
 struct Costs {
@@ -135,7 +140,10 @@ class Conversion {
     sequences_ = plan_sequences(options_, tokens_.size(0));
     return tokens_;
   }
-  const SequencePlan& sequences() const { return sequences_; }
+  const SequencePlan& sequences() {
+    tokens();
+    return sequences_;
+  }
   double drawing_cost() const { return options_.calibration.empty() ? costs_.sampling(plan_) : 0; }
   const FloatPass& pass() const { return pass_; }
 
@@ -167,13 +175,9 @@ class Conversion {
     if (!there) {
       const auto started = std::chrono::steady_clock::now();
       const at::Tensor& all = tokens();
-      const auto n = static_cast<int64_t>(sequences_.calibration.size());
-      const int64_t used = std::min<int64_t>(options_.curvature_count(), n);
-      std::vector<int64_t> chosen;
-      for (int64_t i = 0; i < used; ++i) chosen.push_back(sequences_.calibration[static_cast<size_t>(i * n / used)]);
-      curvatures_.measure(all, chosen, options_.seed, [&](double fraction) {
-        reporter_.progress("curvature of the outputs", done_ + fraction * cost);
-      });
+      curvatures_.measure(
+          all, spread(sequences_.calibration, options_.curvature_count()), options_.seed,
+          [&](double fraction) { reporter_.progress("curvature of the outputs", done_ + fraction * cost); });
       reporter_.group_done("curvature of the outputs", 0,
                            std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(),
                            done_ + cost);
@@ -313,9 +317,7 @@ class Conversion {
   void advance_to(int layer) {
     if (!hidden_.defined()) {
       const at::Tensor all = tokens();
-      const at::Tensor tokens =
-          all.index_select(0, at::from_blob(sequences_.calibration.data(),
-                                            {static_cast<int64_t>(sequences_.calibration.size())}, at::kLong));
+      const at::Tensor tokens = select(all, sequences_.calibration);
       hidden_ =
           at::empty({tokens.size(0), tokens.size(1), static_cast<int64_t>(model_.architecture().hidden)}, at::kFloat);
       if (options_.follows_prefix()) prefix_ = at::empty_like(hidden_);
@@ -421,14 +423,6 @@ class Conversion {
   SequencePlan sequences_;
 };
 
-// Some of the held-out sequences, evenly spread.
-at::Tensor checked_tokens(const at::Tensor& tokens, const std::vector<int64_t>& held_out) {
-  const size_t count = std::min(kCheckedSequences, held_out.size());
-  std::vector<int64_t> chosen;
-  for (size_t i = 0; i < count; ++i) chosen.push_back(held_out[i * held_out.size() / count]);
-  return tokens.index_select(0, at::from_blob(chosen.data(), {static_cast<int64_t>(count)}, at::kLong)).contiguous();
-}
-
 // Measures what the linears lose, or reads it from the work directory, and adds the chosen widths to `options`.
 Allocation allocate(const Model& model, Options& options, const Plan& least, WorkDirectory& work, Reporter& reporter) {
   Allocation allocation{open_choices(options, least), {}};
@@ -442,8 +436,7 @@ Allocation allocate(const Model& model, Options& options, const Plan& least, Wor
     const at::Tensor all = source.tokens();
     std::vector<int64_t> some = source.sequences().calibration;
     some.resize(std::min(some.size(), kSensitivitySequences));
-    const at::Tensor tokens =
-        all.index_select(0, at::from_blob(some.data(), {static_cast<int64_t>(some.size())}, at::kLong));
+    const at::Tensor tokens = select(all, some);
     measure_losses(model, options, least, source.pass(), tokens, allocation.choices, [&](double fraction) {
       reporter.progress("what each linear loses", drawing + fraction * measuring);
       if (stop_requested()) throw Interrupted{};
@@ -548,7 +541,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
     RuntimeCheck result;
     result.held_out = plan.needs_calibration;
     const at::Tensor tokens =
-        result.held_out ? checked_tokens(conversion.tokens(), conversion.sequences().held_out)
+        result.held_out ? select(conversion.tokens(), spread(conversion.sequences().held_out, kCheckedSequences))
                         : runtime_tokens(file, kCheckedSequences, kCheckedLength, options.seed, options.threads);
     result.tokens = tokens.numel();
     const auto progress = [&](double) {

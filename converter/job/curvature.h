@@ -23,7 +23,7 @@ class OutputCurvatures {
   // tokens [S, T]; on the given sequences. progress(fraction) between sequences.
   void measure(const at::Tensor& tokens, const std::vector<int64_t>& sequences, uint64_t seed,
                const std::function<void(double)>& progress);
-  // [N, N] f32, or undefined if it was not measured: a linear with more than kMostRows outputs, or outside the blocks.
+  // [N, N] f32, or undefined if it was not measured: see has_curvature (plan.h).
   at::Tensor of(const PlannedGroup& group, const PlannedLinear& linear) const;
   bool has(const PlannedGroup& group) const;  // everything that is watched in it
   void remove(const PlannedGroup& group) const;

@@ -37,9 +37,6 @@ double head_weights(const Plan& plan) {
 double teacher_cost(const Plan& plan) { return block_weights(plan); }
 double training_cost(const Plan& plan) { return 2 * block_weights(plan) + 3 * head_weights(plan); }
 
-// Activations of one sequence are kept for the backward pass if they take no more than a quarter of what is free.
-uint64_t activation_budget() { return available_memory() / 4; }
-
 }  // namespace
 
 Finetune::Finetune(const Model& model, const Options& options, const Plan& plan, WorkDirectory& work,
@@ -235,11 +232,7 @@ Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seco
 StudentGroup& Finetune::student_group(const PlannedGroup& planned) {
   if (planned.kind == GroupKind::kEmbedding) return student_.embedding;
   if (planned.kind == GroupKind::kHead) return student_.head;
-  StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
-  return planned.kind == GroupKind::kAttnIn  ? block.attn_in
-         : planned.kind == GroupKind::kOIn   ? block.o_in
-         : planned.kind == GroupKind::kFfnIn ? block.ffn_in
-                                             : block.down_in;
+  return group_of(student_.blocks[static_cast<size_t>(planned.layer)], planned.kind);
 }
 
 void Finetune::round_student() {

@@ -13,6 +13,7 @@
 #include "converter/write/checksum.h"
 #include "converter/job/prefix.h"
 #include "converter/job/tensor_bytes.h"
+#include "converter/models/float/block.h"
 #include "schema/packing.h"
 
 namespace svq::convert {
@@ -21,20 +22,13 @@ namespace {
 
 constexpr float kLargestHalf = 65504;
 
-at::Tensor read_tensor(const Model& model, Slot slot, int layer) {
-  const Shape shape = model.shape(slot, layer);
-  at::Tensor result = at::empty({static_cast<int64_t>(shape.rows), static_cast<int64_t>(shape.columns)}, at::kFloat);
-  model.read(slot, layer, {result.data_ptr<float>(), static_cast<size_t>(result.numel())});
-  return result;
-}
-
 void append_half_weight(PartWriter& writer, fb::TensorT& tensor, const PlannedLinear& linear, const Model& model,
                         int layer) {
   const uint64_t step = std::max<uint64_t>(1, (uint64_t{8} << 20) / linear.columns);
   for (uint64_t begin = 0; begin < linear.rows; begin += step) {
     const uint64_t end = std::min(linear.rows, begin + step);
-    at::Tensor rows = at::empty({static_cast<int64_t>(end - begin), static_cast<int64_t>(linear.columns)}, at::kFloat);
-    model.read_rows(linear.slot, layer, begin, end, {rows.data_ptr<float>(), static_cast<size_t>(rows.numel())});
+    const at::Tensor rows =
+        read_tensor_rows(model, linear.slot, layer, static_cast<int64_t>(begin), static_cast<int64_t>(end));
     writer.append(tensor, bytes_of(to_half(rows, linear.name)));
   }
 }
@@ -92,12 +86,12 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
     GroupJob job;
     job.name = group.name;
     job.hessian = hessian;
-    if (group.folded_norm) job.input_norm = read_tensor(model, *group.folded_norm, group.layer).flatten();
+    if (group.folded_norm) job.input_norm = read_tensor(model, *group.folded_norm, group.layer, true);
     for (const PlannedLinear& l : group.linears) {
       if (!l.packed()) continue;
       // The embedding's rows are looked up one by one, so no rotation may mix them; the head is treated alike.
       const bool in_block = group.layer >= 0;
-      at::Tensor weight = read_tensor(model, l.slot, group.layer);
+      at::Tensor weight = read_tensor(model, l.slot, group.layer, false);
       if (correction) weight = correction->apply(weight);
       job.linears.push_back(
           {l.name, std::move(weight), l.bits, in_block, output_hessian ? output_hessian(l) : at::Tensor()});
@@ -120,7 +114,7 @@ fb::PartT write_part(const PlannedGroup& group, const Model& model, const Option
   }
   const auto float_tensor = [&](const fb::TensorT& tensor, Slot slot) {
     const at::Tensor own = content.float_tensor(tensor.name);
-    return own.defined() ? own.contiguous() : read_tensor(model, slot, group.layer);
+    return own.defined() ? own.contiguous() : read_tensor(model, slot, group.layer, true);
   };
 
   PartWriter writer(path, part);

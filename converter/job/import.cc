@@ -1,7 +1,6 @@
 #include "converter/job/import.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "converter/base/error.h"
 #include "converter/job/group_writer.h"
 #include "converter/job/tensor_bytes.h"
+#include "converter/models/float/block.h"
 #include "schema/packing.h"
 
 namespace svq::convert {
@@ -113,11 +113,7 @@ fb::PartT write_imported(const PlannedGroup& group, const Model& model, const Op
   const auto started = std::chrono::steady_clock::now();
   fb::PartT part = layout_part(group, model, options, fingerprint);
   const Sharing transforms = share_transforms(group, model), maps = share_maps(group, model);
-  const auto vector_of = [&](Slot slot) {
-    at::Tensor values = at::empty({static_cast<int64_t>(model.shape(slot, group.layer).columns)}, at::kFloat);
-    model.read(slot, group.layer, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
-    return values;
-  };
+  const auto vector_of = [&](Slot slot) { return read_tensor(model, slot, group.layer, true); };
   PartWriter writer(path, part);
   for (size_t i = 0; i < part.norms.size(); ++i) writer.append(*part.norms[i], bytes_of(vector_of(group.norms[i])));
   for (size_t i = 0; i < transforms.owners.size(); ++i) {

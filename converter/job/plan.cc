@@ -116,16 +116,21 @@ class Planner {
 
 bool in_block(const PlannedGroup& group) { return group.layer >= 0; }
 
-// Fine-tuning: all codes as 16- or 32-bit matrices, the float head, the float model's hidden states, the logits of a
-// slice of positions, and the activations of one block.
+// Forward and backward through one sequence: the logits of a slice of positions, the activations of one block, the
+// inputs of all.
+uint64_t backward_memory(const fb::ArchitectureT& a, uint64_t length) {
+  return 6 * 4 * 256 * uint64_t{a.vocab} + 4 * length * (12 * uint64_t{a.hidden} + 12 * uint64_t{a.intermediate}) +
+         length * a.hidden * 4 * a.n_layers;
+}
+
+// Fine-tuning: all codes as 16- or 32-bit matrices, the float head, and the float model's hidden states.
 uint64_t training_memory(const Model& model, const Plan& plan, const Options& options) {
   if (!options.trains()) return 0;
   const auto& a = model.architecture();
   const uint64_t tokens = static_cast<uint64_t>(wanted_sequences(options)) * uint64_t(options.calibration_length);
-  const uint64_t head = uint64_t{a.vocab} * a.hidden, length = uint64_t(options.calibration_length);
+  const uint64_t head = uint64_t{a.vocab} * a.hidden;
   return 4 * plan.block_weights + 4 * head * (plan.tied ? 2 : 3) + 4 * tokens * a.hidden +
-         6 * 4 * 256 * uint64_t{a.vocab} + 4 * length * (12 * uint64_t{a.hidden} + 12 * uint64_t{a.intermediate}) +
-         length * a.hidden * 4 * a.n_layers;
+         backward_memory(a, uint64_t(options.calibration_length));
 }
 
 uint64_t curvature_bytes(const Plan& plan, const Options& options) {
@@ -137,13 +142,11 @@ uint64_t curvature_bytes(const Plan& plan, const Options& options) {
   return bytes;
 }
 
-// The float model, the logits of a slice of positions, activations of one sequence, and the matrices.
+// The float model and the matrices.
 uint64_t curvature_memory(const Model& model, const Plan& plan, const Options& options) {
   if (options.curvature_count() == 0) return 0;
-  const auto& a = model.architecture();
-  const uint64_t length = uint64_t(options.calibration_length);
-  return curvature_bytes(plan, options) + 4 * plan.parameters + 6 * 4 * 256 * uint64_t{a.vocab} +
-         4 * length * (12 * uint64_t{a.hidden} + 12 * uint64_t{a.intermediate}) + length * a.hidden * 4 * a.n_layers;
+  return curvature_bytes(plan, options) + 4 * plan.parameters +
+         backward_memory(model.architecture(), uint64_t(options.calibration_length));
 }
 
 // Bytes of the largest step, over what the mapped source takes. The quantizer's share: H and its Cholesky factor in

@@ -92,6 +92,23 @@ StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, b
   return group;
 }
 
+StudentGroup& group_of(StudentBlock& block, GroupKind kind) {
+  return kind == GroupKind::kAttnIn  ? block.attn_in
+         : kind == GroupKind::kOIn   ? block.o_in
+         : kind == GroupKind::kFfnIn ? block.ffn_in
+                                     : block.down_in;
+}
+
+StudentBlock make_float_block(const Plan& plan, const Model& model, int layer, bool bf16) {
+  StudentBlock block;
+  for (const PlannedGroup& g : plan.groups) {
+    if (g.layer == layer) group_of(block, g.kind) = make_float_group(g, model, bf16);
+  }
+  if (model.has(Slot::kQNorm, layer)) block.q_norm = read_tensor(model, Slot::kQNorm, layer, true);
+  if (model.has(Slot::kKNorm, layer)) block.k_norm = read_tensor(model, Slot::kKNorm, layer, true);
+  return block;
+}
+
 Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm) {
   const at::NoGradGuard no_grad;
   const auto weighted = [&](const at::Tensor& x) { return norm.defined() ? x * norm : x; };
@@ -110,12 +127,12 @@ Moments measure_moments(const BlockStages& source, const BlockStages& quantized,
   return {own->mean(), cross};
 }
 
-Correction::Correction(const Moments& moments, double damping, std::string name) : name_(std::move(name)) {
+Correction::Correction(const Moments& moments, double damping, const std::string& name) {
   const at::NoGradGuard no_grad;
   const at::Tensor& plain = moments.quantized;
   const double sum = (plain.sum(at::kDouble) + moments.cross.sum(at::kDouble)).item<double>();  // finite if every term is
   if (!std::isfinite(sum))
-    throw Error(name_ + ": the calibration activations hold a NaN or an infinity; finite values were expected");
+    throw Error(name + ": the calibration activations hold a NaN or an infinity; finite values were expected");
   difference_ = moments.cross - plain;
   const double mean = std::max(plain.diagonal().mean(at::kDouble).item<double>(), 1e-30);
   // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.

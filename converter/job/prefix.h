@@ -38,8 +38,13 @@ class BlockStages {
 StudentGroup make_student_group(const PlannedGroup& planned, const Model& model, const GroupContent& content,
                                 bool bf16);
 
+// The group of a block that `kind` names: attn_in, o_in, ffn_in or down_in.
+StudentGroup& group_of(StudentBlock& block, GroupKind kind);
+
 // The float linears of a planned group as a group of the student. bf16: weights in bfloat16.
 StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, bool bf16);
+// Those of a whole block.
+StudentBlock make_float_block(const Plan& plan, const Model& model, int layer, bool bf16);
 
 // Second moments of the two inputs: Ĥ = E[x̂ x̂ᵀ] and C = E[x x̂ᵀ], [K, K] f32.
 struct Moments {
@@ -52,11 +57,10 @@ Moments measure_moments(const BlockStages& source, const BlockStages& quantized,
 class Correction {
  public:
   // Throws Error naming `name` if the moments are not finite.
-  Correction(const Moments& moments, double damping, std::string name);
+  Correction(const Moments& moments, double damping, const std::string& name);
   at::Tensor apply(const at::Tensor& weight) const;  // [N, K] f32 → the same
 
  private:
-  std::string name_;
   at::Tensor difference_;  // C − Ĥ, f32
   at::Tensor factor_;      // of Ĥ + λ I, f64
 };

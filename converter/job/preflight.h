@@ -23,6 +23,8 @@ std::vector<DiskUse> disk_use(const Plan& plan, const Options& options);
 void check_disk(const std::vector<DiskUse>& disk);
 
 uint64_t available_memory();  // bytes, from /proc/meminfo; 0 if unknown
+// What activations may take that are kept for a backward pass.
+inline uint64_t activation_budget() { return available_memory() / 4; }
 
 // XXH3-128 of a file, hex. Throws Error if it cannot be read.
 std::string file_hash(const std::filesystem::path& path);

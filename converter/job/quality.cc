@@ -12,72 +12,22 @@
 #include "converter/models/float/block.h"
 #include "converter/models/float/sample.h"
 #include "converter/models/float/vocabulary.h"
+#include "converter/train/agreement_sum.h"
 #include "converter/train/student.h"
-#include "svqrt/svqrt.h"
+#include "svqrt/svqrt.hpp"
 
 namespace svq::convert {
 
 namespace {
 
-constexpr int64_t kTokenSlice = 256;  // positions whose logits exist at a time
-
-class AgreementSum {
- public:
-  // log_p, log_q [n, vocab] of source and quantized; next [m ≤ n] i64: the tokens that follow the first m positions.
-  void add(const at::Tensor& log_p, const at::Tensor& log_q, const at::Tensor& next) {
-    kl_ += (log_p.exp() * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
-    same_ += log_p.argmax(-1).eq(log_q.argmax(-1)).sum().item<double>();
-    positions_ += static_cast<double>(log_p.size(0));
-    const at::Tensor index = next.unsqueeze(1);
-    const auto nll = [&](const at::Tensor& log) {
-      return -log.narrow(0, 0, next.size(0)).gather(1, index).sum(at::kDouble).item<double>();
-    };
-    nll_ += nll(log_q);
-    source_nll_ += nll(log_p);
-    predicted_ += static_cast<double>(next.size(0));
+// What the runtime says of `file` becomes the converter's sentence.
+template <class Run>
+auto run_file(const std::filesystem::path& file, const Run& run) {
+  try {
+    return run(svq::Model(file.string()));
+  } catch (const svq::Error& error) {
+    throw Error(file.string() + ": the runtime refuses the file just written: " + error.what());
   }
-  Agreement result() const {
-    const double n = std::max(1.0, positions_), m = std::max(1.0, predicted_);
-    return {kl_ / n, std::exp(nll_ / m), std::exp(source_nll_ / m), same_ / n};
-  }
-
- private:
-  double kl_ = 0, same_ = 0, positions_ = 0, nll_ = 0, source_nll_ = 0, predicted_ = 0;
-};
-
-struct Free {
-  void operator()(svq_model* m) const { svq_model_free(m); }
-  void operator()(svq_session* s) const { svq_session_free(s); }
-  void operator()(svq_session_params* p) const { svq_session_params_free(p); }
-};
-using ModelHandle = std::unique_ptr<svq_model, Free>;
-using SessionHandle = std::unique_ptr<svq_session, Free>;
-
-void check(svq_status status, const std::filesystem::path& file) {
-  if (status != SVQ_OK) throw Error(file.string() + ": the runtime refuses the file just written: " + svq_last_error());
-}
-
-ModelHandle load(const std::filesystem::path& file) {
-  svq_model* model = nullptr;
-  check(svq_model_load(file.c_str(), nullptr, &model), file);
-  return ModelHandle(model);
-}
-
-SessionHandle open_session(svq_model* model, const std::filesystem::path& file, int64_t context, int activations,
-                           int threads) {
-  const std::unique_ptr<svq_session_params, Free> params(svq_session_params_create());
-  svq_session_params_set(params.get(), SVQ_SESSION_CONTEXT, context);
-  svq_session_params_set(params.get(), SVQ_SESSION_THREADS, threads);
-  svq_session_params_set(params.get(), SVQ_SESSION_ACTIVATIONS, activations);
-  svq_session* session = nullptr;
-  check(svq_session_create(model, params.get(), &session), file);
-  return SessionHandle(session);
-}
-
-uint32_t vocabulary(const svq_model* model) {
-  svq_model_info info{};
-  svq_model_get_info(model, &info);
-  return info.vocab;
 }
 
 }  // namespace
@@ -104,41 +54,33 @@ Agreement measure_parts(const Model& model, const Plan& plan, const std::vector<
     StudentGroup group = planned.imported ? make_float_group(planned, model, /*bf16=*/false)
                                           : make_student_group(planned, model, content, /*bf16=*/false);
     const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
-    switch (planned.kind) {
-      case GroupKind::kEmbedding:
-        student.embedding = std::move(group);
-        hidden = student.embed(tokens);
-        if (!plan.tied) student.embedding = {};
-        break;
-      case GroupKind::kAttnIn:
-        block.attn_in = std::move(group);
-        block.q_norm = content.float_tensor(prefix + "q_norm");
-        block.k_norm = content.float_tensor(prefix + "k_norm");
-        if (planned.imported && model.has(Slot::kQNorm, planned.layer)) {
-          block.q_norm = read_tensor(model, Slot::kQNorm, planned.layer, true);
-          block.k_norm = read_tensor(model, Slot::kKNorm, planned.layer, true);
-        }
-        break;
-      case GroupKind::kOIn:
-        block.o_in = std::move(group);
-        break;
-      case GroupKind::kFfnIn:
-        block.ffn_in = std::move(group);
-        break;
-      case GroupKind::kDownIn: {
-        block.down_in = std::move(group);
-        const double done = static_cast<double>(planned.layer) / a.n_layers, step = 0.9 / a.n_layers;
-        pass.block(planned.layer, source, {}, [&](double fraction) { progress(0.9 * done + step * fraction / 2); });
-        for (int64_t s = 0; s < hidden.size(0); ++s) {
-          at::Tensor one = hidden.narrow(0, s, 1);
-          one.copy_(block.forward(one, a, rope));
-        }
-        progress(0.9 * done + step);
-        break;
-      }
-      default:
-        student.head = std::move(group);
+    if (planned.kind == GroupKind::kEmbedding) {
+      student.embedding = std::move(group);
+      hidden = student.embed(tokens);
+      if (!plan.tied) student.embedding = {};
+      continue;
     }
+    if (planned.kind == GroupKind::kHead) {
+      student.head = std::move(group);
+      continue;
+    }
+    group_of(block, planned.kind) = std::move(group);
+    if (planned.kind == GroupKind::kAttnIn) {
+      const auto norm = [&](const char* name, Slot slot) {
+        if (!planned.imported) return content.float_tensor(prefix + name);
+        return model.has(slot, planned.layer) ? read_tensor(model, slot, planned.layer, true) : at::Tensor();
+      };
+      block.q_norm = norm("q_norm", Slot::kQNorm);
+      block.k_norm = norm("k_norm", Slot::kKNorm);
+    }
+    if (planned.kind != GroupKind::kDownIn) continue;
+    const double done = static_cast<double>(planned.layer) / a.n_layers, step = 0.9 / a.n_layers;
+    pass.block(planned.layer, source, {}, [&](double fraction) { progress(0.9 * done + step * fraction / 2); });
+    for (int64_t s = 0; s < hidden.size(0); ++s) {
+      at::Tensor one = hidden.narrow(0, s, 1);
+      one.copy_(block.forward(one, a, rope));
+    }
+    progress(0.9 * done + step);
   }
   const ForwardOptions& forward = pass.forward_options();
   const at::Tensor head = read_tensor(model, head_slot(model), -1, false);
@@ -158,51 +100,51 @@ Agreement measure_parts(const Model& model, const Plan& plan, const std::vector<
 
 double runtime_perplexity(const std::filesystem::path& file, const at::Tensor& tokens, int activations, int threads,
                           const std::function<void(double)>& progress) {
-  const ModelHandle model = load(file);
-  const int64_t vocab = vocabulary(model.get()), length = tokens.size(1);
-  const SessionHandle session = open_session(model.get(), file, length, activations, threads);
-  const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / (4 * vocab), 1, 64);
-  std::vector<float> logits(static_cast<size_t>(slice * vocab));
-  double sum = 0;
-  for (int64_t s = 0; s < tokens.size(0); ++s) {
-    check(svq_session_truncate(session.get(), 0), file);
-    const at::Tensor row = tokens[s].to(at::kInt).contiguous();
-    const int32_t* ids = row.data_ptr<int32_t>();
-    for (int64_t begin = 0; begin + 1 < length; begin += slice) {
-      const int64_t count = std::min(slice, length - 1 - begin);
-      check(svq_session_eval_logits(session.get(), ids + begin, static_cast<size_t>(count), logits.data()), file);
-      for (int64_t i = 0; i < count; ++i) {
-        const float* l = logits.data() + i * vocab;
-        const double peak = *std::max_element(l, l + vocab);
-        double total = 0;
-        for (int64_t v = 0; v < vocab; ++v) total += std::exp(static_cast<double>(l[v]) - peak);
-        sum += peak + std::log(total) - static_cast<double>(l[ids[begin + i + 1]]);
+  return run_file(file, [&](const svq::Model& model) {
+    const int64_t vocab = model.info().vocab, length = tokens.size(1);
+    svq::Session session(model, {.context = length, .threads = threads, .activations = activations});
+    const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / (4 * vocab), 1, 64);
+    double sum = 0;
+    for (int64_t s = 0; s < tokens.size(0); ++s) {
+      session.truncate(0);
+      const at::Tensor row = tokens[s].to(at::kInt).contiguous();
+      const int32_t* ids = row.data_ptr<int32_t>();
+      for (int64_t begin = 0; begin + 1 < length; begin += slice) {
+        const int64_t count = std::min(slice, length - 1 - begin);
+        const std::vector<float> logits = session.eval_logits({ids + begin, ids + begin + count});
+        for (int64_t i = 0; i < count; ++i) {
+          const float* l = logits.data() + i * vocab;
+          const double peak = *std::max_element(l, l + vocab);
+          double total = 0;
+          for (int64_t v = 0; v < vocab; ++v) total += std::exp(static_cast<double>(l[v]) - peak);
+          sum += peak + std::log(total) - static_cast<double>(l[ids[begin + i + 1]]);
+        }
+        progress(static_cast<double>(s * length + begin + count) / static_cast<double>(tokens.numel()));
       }
-      progress(static_cast<double>(s * length + begin + count) / static_cast<double>(tokens.numel()));
     }
-  }
-  return std::exp(sum / static_cast<double>(tokens.size(0) * (length - 1)));
+    return std::exp(sum / static_cast<double>(tokens.size(0) * (length - 1)));
+  });
 }
 
 at::Tensor runtime_tokens(const std::filesystem::path& file, int64_t sequences, int64_t length, uint64_t seed,
                           int threads) {
-  const ModelHandle model = load(file);
-  const double vocab = vocabulary(model.get());
-  at::Tensor tokens = at::empty({sequences, length}, at::kLong);
-  for (int64_t s = 0; s < sequences; ++s) {
-    const SessionHandle session = open_session(model.get(), file, length, 8, threads);
-    svq_session_set_sampler(session.get(), SVQ_SAMPLER_SEED,
-                            static_cast<double>((seed + static_cast<uint64_t>(s)) % (1u << 30)));
-    svq_token token = static_cast<svq_token>(uniform(seed, static_cast<uint64_t>(s), 0) * vocab);
-    int64_t* out = tokens.data_ptr<int64_t>() + s * length;
-    for (int64_t i = 0; i < length; ++i) {
-      out[i] = token;
-      if (i + 1 == length) break;
-      check(svq_session_eval(session.get(), &token, 1), file);
-      check(svq_session_sample(session.get(), &token), file);
+  return run_file(file, [&](const svq::Model& model) {
+    const double vocab = model.info().vocab;
+    at::Tensor tokens = at::empty({sequences, length}, at::kLong);
+    for (int64_t s = 0; s < sequences; ++s) {
+      svq::Session session(model, {.context = length, .threads = threads});
+      session.set_sampler(SVQ_SAMPLER_SEED, static_cast<double>((seed + static_cast<uint64_t>(s)) % (1u << 30)));
+      svq_token token = static_cast<svq_token>(uniform(seed, static_cast<uint64_t>(s), 0) * vocab);
+      int64_t* out = tokens.data_ptr<int64_t>() + s * length;
+      for (int64_t i = 0; i < length; ++i) {
+        out[i] = token;
+        if (i + 1 == length) break;
+        session.eval({token});
+        token = session.sample();
+      }
     }
-  }
-  return tokens;
+    return tokens;
+  });
 }
 
 void require_agreement(const RuntimeCheck& c, const std::filesystem::path& output) {

@@ -11,6 +11,8 @@
 
 #include <fmt/format.h>
 
+#include "schema/packing.h"
+
 namespace svq::convert {
 
 using nlohmann::ordered_json;
@@ -64,8 +66,7 @@ std::map<std::string, PartTotal> totals(const Plan& plan) {
 }  // namespace
 
 uint64_t weight_bytes(uint64_t rows, uint64_t columns, int bits) {
-  return bits == 16 ? rows * columns * 2
-                    : (rows + 15) / 16 * 16 * ((columns + 63) / 64 * 64) / 8 * static_cast<uint64_t>(bits);
+  return bits == 16 ? rows * columns * 2 : format::packed_size(rows, columns, static_cast<uint32_t>(bits));
 }
 
 std::string format_bytes(uint64_t bytes) {

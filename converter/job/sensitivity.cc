@@ -10,13 +10,13 @@
 #include "converter/models/float/block.h"
 #include "converter/models/float/vocabulary.h"
 #include "converter/quantize/hessian.h"
+#include "converter/train/agreement_sum.h"
 
 namespace svq::convert {
 
 namespace {
 
 constexpr int64_t kMeasuredSequences = 2, kMeasuredLength = 128;
-constexpr int64_t kTokenSlice = 256;
 
 class Losses {
  public:
@@ -68,22 +68,8 @@ class Losses {
     return job;
   }
 
-  // The float block as the student computes it, whose weights can be exchanged.
-  StudentBlock float_block(int layer) const {
-    StudentBlock block;
-    for (const PlannedGroup& g : plan_.groups) {
-      if (g.layer == layer) place(block, g) = make_float_group(g, model_, /*bf16=*/false);
-    }
-    if (model_.has(Slot::kQNorm, layer)) block.q_norm = read_tensor(model_, Slot::kQNorm, layer, true);
-    if (model_.has(Slot::kKNorm, layer)) block.k_norm = read_tensor(model_, Slot::kKNorm, layer, true);
-    return block;
-  }
-  static StudentGroup& place(StudentBlock& block, const PlannedGroup& group) {
-    return group.kind == GroupKind::kAttnIn  ? block.attn_in
-           : group.kind == GroupKind::kOIn   ? block.o_in
-           : group.kind == GroupKind::kFfnIn ? block.ffn_in
-                                             : block.down_in;
-  }
+  // Whose weights can be exchanged.
+  StudentBlock float_block(int layer) const { return make_float_block(plan_, model_, layer, /*bf16=*/false); }
   at::Tensor through(const StudentBlock& block, const at::Tensor& hidden) const {
     return block.forward(hidden, model_.architecture(), rope_);
   }
@@ -106,7 +92,7 @@ class Losses {
       size_t next = 0;
       for (size_t i = 0; i < g.linears.size(); ++i) {
         if (!choice_of(g.linears[i])) continue;
-        at::Tensor& weight = place(block, g).linears[i].weight;
+        at::Tensor& weight = group_of(block, g.kind).linears[i].weight;
         const at::Tensor original = weight;
         weight = dequantize_linear(quantized, next++);
         states_.push_back(through(block, input));
@@ -124,7 +110,7 @@ class Losses {
       const int64_t count = std::min(kTokenSlice, x.size(0) - begin);
       const at::Tensor log_p = at::log_softmax(at::linear(source_.narrow(0, begin, count), head_), -1);
       const at::Tensor log_q = at::log_softmax(at::linear(x.narrow(0, begin, count), head), -1);
-      sum += (log_p.exp() * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
+      sum += kl_sum(log_p, log_q);
     }
     return sum / static_cast<double>(x.size(0));
   }

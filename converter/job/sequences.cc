@@ -25,6 +25,13 @@ int64_t wanted_sequences(const Options& o) {
   return std::max<int64_t>(distinct, o.calibration_sequences) + kHeldOut;
 }
 
+std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count) {
+  const auto n = static_cast<int64_t>(sequences.size()), used = std::min(count, n);
+  std::vector<int64_t> some;
+  for (int64_t i = 0; i < used; ++i) some.push_back(sequences[static_cast<size_t>(i * n / used)]);
+  return some;
+}
+
 SequencePlan plan_sequences(const Options& o, int64_t total) {
   SequencePlan plan;
   if (total == 1) {  // a text this short is measured on itself
@@ -38,9 +45,7 @@ SequencePlan plan_sequences(const Options& o, int64_t total) {
     const bool held = i == (2 * share + 1) * total / (2 * held_out);
     (held ? plan.held_out : plan.training).push_back(i);
   }
-  const int64_t n = static_cast<int64_t>(plan.training.size());
-  const int64_t used = std::min<int64_t>(o.calibration_sequences, n);
-  for (int64_t i = 0; i < used; ++i) plan.calibration.push_back(plan.training[static_cast<size_t>(i * n / used)]);
+  plan.calibration = spread(plan.training, o.calibration_sequences);
   return plan;
 }
 

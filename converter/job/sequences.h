@@ -20,6 +20,9 @@ SequencePlan plan_sequences(const Options& options, int64_t total);
 int64_t wanted_sequences(const Options& options);
 int64_t training_steps(const Options& options);
 
+// At most `count` of them, evenly spread.
+std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count);
+
 inline constexpr int64_t kSequencesPerStep = 2;
 
 }  // namespace svq::convert

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <array>
 #include <cstdlib>
 #include <map>
 #include <optional>
 
 #include "converter/base/error.h"
 #include "converter/models/rope.h"
+#include "converter/models/tokenizer/tables.h"
 
 namespace svq::convert {
 
@@ -75,24 +75,6 @@ Json scaling_json(const RopeScaling& s) {
     default:
       return nullptr;
   }
-}
-
-// GPT-2's byte alphabet (tables.cc reads it): printable Latin-1 is itself, the other 68 bytes are U+0100 … U+0143.
-std::string to_byte_alphabet(std::string_view bytes) {
-  static const auto table = [] {
-    std::array<std::string, 256> t;
-    uint32_t next = 0x100;
-    for (uint32_t b = 0; b < 256; ++b) {
-      const bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-      const uint32_t code = printable ? b : next++;
-      t[b] = code < 0x80 ? std::string(1, static_cast<char>(code))
-                         : std::string{static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
-    }
-    return t;
-  }();
-  std::string text;
-  for (const char c : bytes) text += table[static_cast<uint8_t>(c)];
-  return text;
 }
 
 Json split_by(const char* regex) {
@@ -174,11 +156,12 @@ Json tokenizer_json(const fb::TokenizerT& t) {
     if (special) {
       vocab[*special] = id;
     } else if (!tokens.bytes(id).empty()) {
-      vocab[to_byte_alphabet(tokens.bytes(id))] = id;
+      vocab[encode_byte_alphabet(tokens.bytes(id))] = id;
     }
   }
   for (const fb::Merge& m : t.merges)
-    merges.push_back(to_byte_alphabet(tokens.bytes(m.left())) + " " + to_byte_alphabet(tokens.bytes(m.right())));
+    merges.push_back(encode_byte_alphabet(tokens.bytes(m.left())) + " " +
+                     encode_byte_alphabet(tokens.bytes(m.right())));
   for (const auto& s : t.special) {
     vocab[s->content] = s->id;
     added.push_back({{"id", s->id},

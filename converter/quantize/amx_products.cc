@@ -29,7 +29,12 @@ SVQ_CLONES void convert_run(const float* x, int64_t count, uint16_t* out) {
 
 }  // namespace
 
-void pack_left(const float* x, int64_t stride, int64_t tokens, int64_t columns, int64_t panel, uint16_t* out) {
+namespace {
+
+// Value k of token t goes to out[at(t) + k · step].
+template <class At>
+void pack(const float* x, int64_t stride, int64_t tokens, int64_t columns, int64_t panel, int64_t step, uint16_t* out,
+          const At& at) {
   const int64_t first = panel * kPanel, width = std::min(kPanel, columns - first);
   uint16_t row[kPanel] = {};
   for (int64_t t = 0; t < padded(tokens); ++t) {
@@ -38,23 +43,19 @@ void pack_left(const float* x, int64_t stride, int64_t tokens, int64_t columns, 
     } else {
       std::memset(row, 0, sizeof row);
     }
-    uint16_t* to = out + t / kTileDepth * kTileDepth * kPanel + t % kTileDepth;
-    for (int64_t k = 0; k < kPanel; ++k) to[k * kTileDepth] = row[k];
+    for (int64_t k = 0; k < kPanel; ++k) out[at(t) + k * step] = row[k];
   }
 }
 
+}  // namespace
+
+void pack_left(const float* x, int64_t stride, int64_t tokens, int64_t columns, int64_t panel, uint16_t* out) {
+  pack(x, stride, tokens, columns, panel, kTileDepth, out,
+       [](int64_t t) { return t / kTileDepth * kTileDepth * kPanel + t % kTileDepth; });
+}
+
 void pack_right(const float* x, int64_t stride, int64_t tokens, int64_t columns, int64_t panel, uint16_t* out) {
-  const int64_t first = panel * kPanel, width = std::min(kPanel, columns - first);
-  uint16_t row[kPanel] = {};
-  for (int64_t t = 0; t < padded(tokens); ++t) {
-    if (t < tokens) {
-      convert_run(x + t * stride + first, width, row);
-    } else {
-      std::memset(row, 0, sizeof row);
-    }
-    uint16_t* to = out + t / 2 * 2 * kPanel + t % 2;
-    for (int64_t k = 0; k < kPanel; ++k) to[2 * k] = row[k];
-  }
+  pack(x, stride, tokens, columns, panel, 2, out, [](int64_t t) { return t / 2 * 2 * kPanel + t % 2; });
 }
 
 #if defined(SVQ_AMX)

@@ -1,6 +1,5 @@
 #include "converter/train/curvature.h"
 
-#include "converter/models/float/startup.h"
 #include "converter/quantize/random.h"
 #include "converter/train/distill.h"
 
@@ -11,17 +10,7 @@ OutputCurvature::OutputCurvature(Student& model, int64_t most_rows) : model_(mod
     for (StudentGroup* group : {&block.attn_in, &block.o_in, &block.ffn_in, &block.down_in}) {
       group->on_output_gradient = [this, group, most_rows](size_t i, const at::Tensor& g) {
         const StudentLinear& l = group->linears[i];
-        if (l.rows > most_rows) return;
-        const at::NoGradGuard no_grad;
-        at::Tensor& sum = sums_[l.name];
-        if (!sum.defined()) sum = at::zeros({l.rows, l.rows}, at::kFloat);
-        if (!bf16_is_faster(c10::kCPU)) {
-          sum.addmm_(g.t(), g);
-          return;
-        }
-        // Products of one sequence rounded to bfloat16 err far less than the labels drawn do.
-        const at::Tensor half = g.to(at::kBFloat16);
-        sum.add_(at::mm(half.t(), half));
+        if (l.rows <= most_rows) sums_.try_emplace(l.name, l.rows).first->second.add(g);
       };
     }
   }
@@ -38,12 +27,6 @@ void OutputCurvature::add(const at::Tensor& tokens, int64_t sequence, uint64_t s
     const at::Tensor label = at::searchsorted(cumulated, at).clamp_max_(p.size(1) - 1);
     return p.scatter_add_(1, label, at::full_like(at, -1.0));
   });
-  tokens_ += tokens.size(1);
-}
-
-std::map<std::string, at::Tensor> OutputCurvature::take() {
-  for (auto& [name, sum] : sums_) sum.div_(static_cast<double>(tokens_));
-  return std::move(sums_);
 }
 
 }  // namespace svq::convert

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 
+#include "converter/quantize/hessian.h"
 #include "converter/train/student.h"
 
 namespace svq::convert {
@@ -19,13 +20,12 @@ class OutputCurvature {
 
   // tokens [1, T]: one sequence; labels are drawn from (seed, sequence).
   void add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, bool keep_activations);
-  // By linear, [N, N] f32, symmetric: mean over the tokens seen.
-  std::map<std::string, at::Tensor> take();
+  // By linear, over the tokens seen: mean() is [N, N].
+  const std::map<std::string, HessianAccumulator>& sums() const { return sums_; }
 
  private:
   Student& model_;
-  std::map<std::string, at::Tensor> sums_;
-  int64_t tokens_ = 0;
+  std::map<std::string, HessianAccumulator> sums_;
 };
 
 }  // namespace svq::convert

@@ -8,11 +8,10 @@
 #include <string>
 
 #include "converter/quantize/random.h"
+#include "converter/train/agreement_sum.h"
 
 namespace svq::convert {
 namespace {
-
-constexpr int64_t kTokenSlice = 256;  // positions whose logits exist at a time
 
 at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& hidden) {
   return at::linear(hidden.to(teacher.head.scalar_type()), teacher.head).to(at::kFloat);
@@ -22,16 +21,15 @@ at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& hidden) {
 
 Distillation::Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations)
     : student_(student), teacher_(teacher) {
-  const auto& a = student.architecture();
-  keep_activations_ = activation_bytes(a, teacher.tokens.size(1)) * a.n_layers <= bytes_for_activations;
+  keep_activations_ = keeps_activations(student.architecture(), teacher.tokens.size(1), bytes_for_activations);
 }
 
-// Of one block and one sequence: what autograd keeps of it, counted from student.cc and transforms.cc.
-uint64_t Distillation::activation_bytes(const fb::ArchitectureT& a, int64_t length) {
+// Counted from student.cc and transforms.cc.
+bool keeps_activations(const fb::ArchitectureT& a, int64_t length, uint64_t bytes) {
   const uint64_t attention = uint64_t{a.n_heads} * a.head_dim, kv = uint64_t{a.n_kv_heads} * a.head_dim;
   const uint64_t per_token =
       12 * uint64_t{a.hidden} + 9 * attention + 7 * kv + 12 * uint64_t{a.intermediate} + uint64_t{a.n_heads} * length;
-  return 4 * per_token * static_cast<uint64_t>(length);
+  return 4 * per_token * static_cast<uint64_t>(length) * a.n_layers <= bytes;
 }
 
 double Distillation::accumulate(const std::vector<int64_t>& sequences) {
@@ -106,8 +104,7 @@ void backward_through(const Student& student, const at::Tensor& tokens, bool kee
 
 Agreement Distillation::measure(const std::vector<int64_t>& sequences) const {
   const at::NoGradGuard no_grad;
-  double kl = 0, nll = 0, teacher_nll = 0, same = 0;
-  int64_t positions = 0, predicted = 0;
+  AgreementSum sum;
   for (int64_t s : sequences) {
     const at::Tensor tokens = teacher_.tokens.narrow(0, s, 1);
     const int64_t length = tokens.size(1);
@@ -117,19 +114,11 @@ Agreement Distillation::measure(const std::vector<int64_t>& sequences) const {
       const at::Tensor log_q = at::log_softmax(student_.logits(x.narrow(0, begin, count)), -1);
       const at::Tensor log_p =
           at::log_softmax(teacher_logits(teacher_, teacher_.hidden[s].narrow(0, begin, count)), -1);
-      kl += (log_p.exp() * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
-      same += log_p.argmax(-1).eq(log_q.argmax(-1)).sum().item<double>();
-      positions += count;
       const int64_t scored = std::min(count, length - 1 - begin);
-      const at::Tensor next = tokens[0].narrow(0, begin + 1, scored).unsqueeze(1);
-      nll -= log_q.narrow(0, 0, scored).gather(1, next).sum(at::kDouble).item<double>();
-      teacher_nll -= log_p.narrow(0, 0, scored).gather(1, next).sum(at::kDouble).item<double>();
-      predicted += scored;
+      sum.add(log_p, log_q, tokens[0].narrow(0, begin + 1, scored));
     }
   }
-  const double n = static_cast<double>(std::max<int64_t>(1, positions));
-  const double m = static_cast<double>(std::max<int64_t>(1, predicted));
-  return {kl / n, std::exp(nll / m), std::exp(teacher_nll / m), same / n};
+  return sum.result();
 }
 
 std::vector<int64_t> sequences_of_step(int64_t step, int64_t per_step, const std::vector<int64_t>& sequences,

@@ -13,6 +13,9 @@
 
 namespace svq::convert {
 
+// Whether `bytes` hold what autograd keeps of one sequence in every block. Otherwise the blocks are computed twice.
+bool keeps_activations(const fb::ArchitectureT& a, int64_t length, uint64_t bytes);
+
 // What the float model says: its head's input on every sequence, and its head.
 struct Teacher {
   at::Tensor tokens;  // [S, T] i64
@@ -29,8 +32,6 @@ class Distillation {
   // the mean loss. One sequence at a time, so memory does not grow with their number.
   double accumulate(const std::vector<int64_t>& sequences);
   Agreement measure(const std::vector<int64_t>& sequences) const;
-
-  static uint64_t activation_bytes(const fb::ArchitectureT& a, int64_t length);
 
  private:
   double accumulate_one(int64_t sequence, double weight);

@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kMaxThreads) qkv_kernel(const Qkv args, bool i
 // A block takes a head of a layer, a warp a position at a time. What is read lies behind what is written: all warps
 // read before any of them writes.
 constexpr uint32_t kShiftWarps = 8;
-__device__ __forceinline__ uint32_t shift_row(uint32_t d) { return padded(d + 31) + (d + 1) / 2; }
+__host__ __device__ __forceinline__ uint32_t shift_row(uint32_t d) { return padded(d + 31) + (d + 1) / 2; }
 __global__ void __launch_bounds__(kShiftWarps* kWarp) shift_kernel(const Shift s) {
   Cache c = s.cache;
   const uint32_t head = blockIdx.x, layer = blockIdx.y, warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -264,9 +264,8 @@ void qkv(Stream stream, const Qkv& args) {
 }
 
 void shift(Stream stream, const Shift& s) {
-  const uint32_t d = s.cache.head_dim, row = padded(d + 31) + (d + 1) / 2;
   launch(stream, "shift", shift_kernel, Dim(s.n_kv_heads, s.n_layers), Dim(kShiftWarps * kWarp),
-         kShiftWarps * row * sizeof(float), s);
+         kShiftWarps * shift_row(s.cache.head_dim) * sizeof(float), s);
 }
 
 void add(Stream stream, float* x, const float* y, uint64_t n) {

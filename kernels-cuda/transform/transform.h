@@ -7,11 +7,11 @@
 //             normed ≠ null: norm(x) is written there too. codes null: that is all.
 // output      out[t] = scale ⊙ Hᵀ(delta · acc[t] + beta) + bias of up to 3 products, one block each and token.
 // gate_up     the same for gate and up; the block that ends last goes on with input of silu(gate) ⊙ up.
-// qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm
-// (if
-//             weights are given) and the rotary turn of q and k; q goes to its buffer, k and v to the cache.
-// shift       positions [from, from + count) of every head move to [to, …), their keys turned by the angles of cos,
-// sin. add, silu_mul   x += y;  gate = silu(gate) ⊙ up.
+// qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm,
+//             if weights are given, and the rotary turn of q and k; q goes to its buffer, k and v to the cache.
+// shift       positions [from, from + count) of every head move to [to, …), their keys turned by the angles of
+//             cos, sin.
+// add, silu_mul   x += y;  gate = silu(gate) ⊙ up.
 //
 // Contracts as on the CPU (kernels-neon: input_transform, output_transform, elementwise, attention's store). Hadamard
 // transforms equal the reference bit for bit; max |z| is exact for the z at hand; sums (mean of squares, beta, mix) are

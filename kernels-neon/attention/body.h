@@ -15,7 +15,6 @@ struct F16Cache {
   size_t stride;
   const uint16_t* at(size_t p) const { return base + p * stride; }
   static typename V::F load(const uint16_t* p) { return V::load_f16(p); }
-  float scale(size_t) const { return 1.0f; }
 };
 
 template <class V>
@@ -172,7 +171,7 @@ struct AttendTile {
       if (common_from >= common_to) common_from = common_to = n;
 
       for (uint32_t j = low / kStep * kStep; j < n; j += kStep) dots(j);
-      if (Cache::kScaled) scale_scores(keys);
+      if constexpr (Cache::kScaled) scale_scores(keys);
       const uint32_t start = low / kPositions * kPositions, padded = (n + kPositions - 1) / kPositions * kPositions;
       const bool uneven = start != common_from || padded != common_to;
       if (uneven) mask(start, padded, -__builtin_inff());
@@ -186,7 +185,7 @@ struct AttendTile {
       total = V::mul(total, V::load(shrink));
       for (uint32_t i = start * 4; i < padded * 4; i += kLanes) total = V::add(total, V::load(score + i));
       largest = now;
-      if (Cache::kScaled) scale_scores(values);
+      if constexpr (Cache::kScaled) scale_scores(values);
       size_t i = 0;
       for (; i + kColumns * kLanes <= whole; i += kColumns * kLanes) weigh<kColumns>(i, common_from, common_to);
       for (; i < whole; i += kLanes) weigh<1>(i, common_from, common_to);

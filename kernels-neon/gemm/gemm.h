@@ -14,7 +14,7 @@ using GemmPackFn = void(const int8_t* z0, size_t z_stride, uint32_t n_tokens, ui
                         uint32_t k_end, void* panel);
 using GemmFn = void(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t block_begin, uint32_t block_end,
                     int32_t* acc, size_t acc_stride);
-namespace scalar {  // the panel: [token][padded columns]; base NEON reads the same
+namespace scalar {  // the panel: [token][padded columns]; base NEON reads the same; all but i8mm need that many bytes
 GemmPanelFn gemm_panel;
 GemmPackFn gemm_pack;
 GemmFn gemm;
@@ -23,7 +23,6 @@ namespace neon {
 GemmFn gemm;
 }
 namespace dotprod {
-GemmPanelFn gemm_panel;
 GemmPackFn gemm_pack;
 GemmFn gemm;
 }  // namespace dotprod
@@ -33,12 +32,10 @@ GemmPackFn gemm_pack;
 GemmFn gemm;
 }  // namespace i8mm
 namespace avx2 {
-GemmPanelFn gemm_panel;
 GemmPackFn gemm_pack;
 GemmFn gemm;
 }  // namespace avx2
 namespace avx512 {
-GemmPanelFn gemm_panel;
 GemmPackFn gemm_pack;
 GemmFn gemm;
 }  // namespace avx512

@@ -65,10 +65,6 @@ constexpr TileBlock kTileBlock[2][kTokens] = {  // [bits − 1][tokens − 1]
 
 }  // namespace
 
-size_t gemm_panel(uint32_t columns, uint32_t n_tokens) {
-  return (static_cast<size_t>(columns) + 63) / 64 * 64 * n_tokens;
-}
-
 void gemm_pack(const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t columns, uint32_t k_begin, uint32_t k_end,
                void* panel) {
   pack_panel<4>(z0, z_stride, n_tokens, kTokens, (static_cast<size_t>(columns) + 63) / 64 * 64, k_begin, k_end, panel);

@@ -100,12 +100,6 @@ struct V4 {
     store(l, x);
     return (l[0] + l[2]) + (l[1] + l[3]);
   }
-  // Four sums at once, each in the order of sum().
-  static void sum4(const F* x, float* out) {
-    F a = x[0], b = x[1], c = x[2], d = x[3];
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
-  }
   static float largest(F x) {
     float l[4];
     store(l, x);
@@ -118,9 +112,9 @@ struct V4 {
 #if defined(__aarch64__)
     return vpaddq_f32(vpaddq_f32(x[0][0], x[0][1]), vpaddq_f32(x[0][2], x[0][3]));
 #else
-    float sums[4];
-    sum4(x[0], sums);
-    return load(sums);
+    F a = x[0][0], b = x[0][1], c = x[0][2], d = x[0][3];
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    return _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d));
 #endif
   }
   // Over the quads, place by place; every quad of the result is the same.

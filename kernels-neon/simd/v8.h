@@ -61,11 +61,6 @@ struct V8 {
     _mm_storeu_ps(l, fold(x));
     return (l[0] + l[2]) + (l[1] + l[3]);
   }
-  static void sum4(const F* x, float* out) {
-    __m128 a = fold(x[0]), b = fold(x[1]), c = fold(x[2]), d = fold(x[3]);
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
-  }
   static float largest(F x) {
     float l[4];
     _mm_storeu_ps(l, _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));

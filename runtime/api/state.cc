@@ -9,6 +9,7 @@
 #include <string>
 
 #include "runtime/api/guard.h"
+#include "runtime/base/memory_map.h"
 
 using namespace svq::rt;
 
@@ -53,35 +54,17 @@ class NewFile {
 // A file that is read piece by piece.
 class OldFile {
  public:
-  explicit OldFile(std::string path) : path_(std::move(path)) {
-    // O_NONBLOCK: opening a FIFO must not wait for its writer.
-    fd_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd_ < 0) fail(SVQ_ERROR_IO, path_, ": cannot be opened: ", std::strerror(errno));
-    struct stat info;
-    const bool regular = fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
-    if (!regular) {
-      close(fd_);
-      fail(SVQ_ERROR_IO, path_, ": is not a regular file");
-    }
-    bytes_ = static_cast<uint64_t>(info.st_size);
-  }
+  explicit OldFile(std::string path) : path_(std::move(path)), fd_(open_regular(path_, &bytes_)) {}
   ~OldFile() { close(fd_); }
   OldFile(const OldFile&) = delete;
 
   uint64_t bytes() const { return bytes_; }
-  void read(uint64_t at, uint8_t* to, uint64_t bytes) const {
-    for (uint64_t done = 0; done < bytes;) {
-      const ssize_t n = pread(fd_, to + done, bytes - done, static_cast<off_t>(at + done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) fail(SVQ_ERROR_IO, path_, ": cannot be read: ", n == 0 ? "it has shrunk" : std::strerror(errno));
-      done += static_cast<uint64_t>(n);
-    }
-  }
+  void read(uint64_t at, uint8_t* to, uint64_t bytes) const { read_at(fd_, path_, at, to, bytes); }
 
  private:
   const std::string path_;
-  int fd_;
-  uint64_t bytes_;
+  uint64_t bytes_ = 0;  // set when the file is opened
+  const int fd_;
 };
 
 }  // namespace

@@ -114,11 +114,7 @@ class Reader {
   uint32_t hex4() {
     uint32_t out = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
-      const char c = peek();
-      const int d = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
+      const int d = hex_digit(peek());
       if (d < 0) error("four hexadecimal digits were expected");
       out = out * 16 + static_cast<uint32_t>(d);
     }

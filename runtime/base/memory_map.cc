@@ -22,15 +22,31 @@ struct Descriptor {
 };
 }  // namespace
 
-MemoryMap MemoryMap::file(const std::string& path) {
+int open_regular(const std::string& path, uint64_t* bytes) {
   // O_NONBLOCK: opening a FIFO must not wait for its writer.
-  const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) fail(SVQ_ERROR_IO, path, ": cannot be opened: ", std::strerror(errno));
   struct stat info;
   if (fstat(file.fd, &info) != 0) fail(SVQ_ERROR_IO, path, ": cannot be examined: ", std::strerror(errno));
   if (!S_ISREG(info.st_mode)) fail(SVQ_ERROR_IO, path, ": is not a regular file");
+  *bytes = static_cast<uint64_t>(info.st_size);
+  return std::exchange(file.fd, -1);
+}
+
+void read_at(int fd, const std::string& name, uint64_t at, uint8_t* to, uint64_t bytes) {
+  for (uint64_t done = 0; done < bytes;) {
+    const ssize_t n = pread(fd, to + done, bytes - done, static_cast<off_t>(at + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail(SVQ_ERROR_IO, name, ": cannot be read: ", n == 0 ? "it has shrunk" : std::strerror(errno));
+    done += static_cast<uint64_t>(n);
+  }
+}
+
+MemoryMap MemoryMap::file(const std::string& path) {
+  uint64_t bytes = 0;
+  const Descriptor file{open_regular(path, &bytes)};
   MemoryMap map;
-  map.size_ = static_cast<size_t>(info.st_size);
+  map.size_ = static_cast<size_t>(bytes);
   if (map.size_ == 0) return map;
   void* data = mmap(nullptr, map.size_, PROT_READ, MAP_SHARED, file.fd, 0);
   if (data == MAP_FAILED) {

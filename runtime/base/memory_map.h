@@ -6,6 +6,11 @@
 
 namespace svq::rt {
 
+// A descriptor of a regular file, opened for reading, and its size. Errors name it.
+int open_regular(const std::string& path, uint64_t* bytes);
+// All of [at, at + bytes) of it; `name` is for errors.
+void read_at(int fd, const std::string& name, uint64_t at, uint8_t* to, uint64_t bytes);
+
 class MemoryMap {
  public:
   MemoryMap() = default;

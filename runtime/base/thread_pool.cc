@@ -46,17 +46,15 @@ uint32_t wait_change(const std::atomic<uint32_t>& value, uint32_t old, Ahead& ah
 
 bool Ahead::fetch_some() {
   constexpr size_t kLine = 64, kLines = 8;  // as many as are under way at once on most cores
-  while (at_ < count_) {
-    Range& r = ranges_[at_];
-    for (size_t i = 0; i < kLines && r.size != 0; ++i) {
-      __builtin_prefetch(r.data, 0, 2);  // into the second-level cache
-      r.data += kLine;
-      r.size = r.size > kLine ? r.size - kLine : 0;
-    }
-    if (r.size != 0) return true;
-    if (++at_ < count_) return true;
+  if (at_ == count_) return false;
+  Range& r = ranges_[at_];
+  for (size_t i = 0; i < kLines && r.size != 0; ++i) {
+    __builtin_prefetch(r.data, 0, 2);  // into the second-level cache
+    r.data += kLine;
+    r.size = r.size > kLine ? r.size - kLine : 0;
   }
-  return false;
+  if (r.size == 0) ++at_;
+  return at_ < count_;
 }
 
 thread_local uint32_t ThreadPool::own_part_ = 0;

@@ -159,13 +159,9 @@ void CudaBackend::begin(uint32_t position, std::span<const int32_t> tokens) {
   *at_->host_step = {position, n_};
   std::copy(tokens.begin(), tokens.end(), at_->tokens);
   const uint32_t half = w_.config.head_dim / 2;
-  const double factor = w_.config.rope_attention_factor;
   for (uint32_t t = 0; t < n_; ++t) {
-    for (uint32_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(position + t) * static_cast<double>(w_.config.rope_inv_freq[i]);
-      at_->host_cos[size_t{t} * half + i] = static_cast<float>(std::cos(angle) * factor);
-      at_->host_sin[size_t{t} * half + i] = static_cast<float>(std::sin(angle) * factor);
-    }
+    rotary_turn(w_.config, position + t, w_.config.rope_attention_factor, at_->host_cos + size_t{t} * half,
+                at_->host_sin + size_t{t} * half);
   }
   mode_ = Mode::kRun;
   if (n_ != 1 || !options_.graphs) return;

@@ -102,6 +102,7 @@ class CudaBackend final : public Backend {
   void make_pages(CudaBackend* parent, uint32_t position);
   void own_pages(uint32_t begin, uint32_t end);  // positions to be written: no page of theirs is shared any more
   void publish_pages();
+  void copy_now(void* to, const void* from, uint64_t bytes);  // and waits
   template <class Visit>
   void each_run(uint32_t n, const Visit& visit);  // visit(device memory, bytes) of positions [0, n), as KvCache's
 
@@ -128,7 +129,6 @@ class CudaBackend final : public Backend {
   DeviceMemory memory_, pinned_;
   std::unique_ptr<Layout> at_;
   std::vector<std::shared_ptr<DeviceMemory>> pages_;  // of the cache, kSegment positions each
-  std::vector<uint8_t*> page_table_;
   DeviceArena arena_;  // goes on where the layout ended: make_buffer
   std::vector<Activations> buffers_;
   cuda::Stream stream_ = nullptr;

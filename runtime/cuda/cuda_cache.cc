@@ -2,7 +2,6 @@
 // them.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <utility>
 
 #include "runtime/cuda/layout.h"
@@ -24,12 +23,16 @@ cuda::Cache CudaBackend::cache(uint32_t layer) const {
   return out;
 }
 
-void CudaBackend::publish_pages() {
-  page_table_.resize(pages_.size());
-  for (size_t i = 0; i < pages_.size(); ++i) page_table_[i] = pages_[i]->data();
-  check(device_.copy(at_->pages, page_table_.data(), page_table_.size() * sizeof(uint8_t*), stream_));
+void CudaBackend::copy_now(void* to, const void* from, uint64_t bytes) {
+  check(device_.copy(to, from, bytes, stream_));
   in_flight_ = true;
   wait();
+}
+
+void CudaBackend::publish_pages() {
+  std::vector<uint8_t*> table;
+  for (const auto& page : pages_) table.push_back(page->data());
+  copy_now(at_->pages, table.data(), table.size() * sizeof(uint8_t*));
 }
 
 // The page at the border of what is forked and what follows is copied at once: both sessions go on in it.
@@ -57,9 +60,7 @@ void CudaBackend::own_pages(uint32_t begin, uint32_t end) {
       continue;
     }
     auto own = std::make_shared<DeviceMemory>(model_->shared_device(), at_->page_bytes, cuda::Memory::kDevice);
-    check(device_.copy(own->data(), pages_[i]->data(), at_->page_bytes, stream_));
-    in_flight_ = true;
-    wait();  // before the other's is let go
+    copy_now(own->data(), pages_[i]->data(), at_->page_bytes);  // before the other's is let go
     pages_[i] = std::move(own);
     changed = true;
   }
@@ -91,9 +92,7 @@ void CudaBackend::read_cache(uint32_t n, const Sink& sink) {
   std::vector<uint8_t> run;
   each_run(n, [&](const uint8_t* data, uint64_t bytes) {
     run.resize(bytes);
-    check(device_.copy(run.data(), data, bytes, stream_));
-    in_flight_ = true;
-    wait();
+    copy_now(run.data(), data, bytes);
     sink(run.data(), bytes);
   });
 }
@@ -105,9 +104,7 @@ void CudaBackend::write_cache(uint32_t n, const Source& source) {
   each_run(n, [&](uint8_t* data, uint64_t bytes) {
     run.resize(bytes);
     source(run.data(), bytes);
-    check(device_.copy(data, run.data(), bytes, stream_));
-    in_flight_ = true;
-    wait();
+    copy_now(data, run.data(), bytes);
   });
 }
 
@@ -115,11 +112,7 @@ void CudaBackend::shift_cache(uint32_t keep, uint32_t drop, uint32_t n) {
   finish();
   own_pages(keep, n - drop);
   const Config& c = w_.config;
-  for (uint32_t i = 0; i < c.head_dim / 2; ++i) {
-    const double angle = -static_cast<double>(drop) * static_cast<double>(c.rope_inv_freq[i]);
-    at_->host_cos[i] = static_cast<float>(std::cos(angle));
-    at_->host_sin[i] = static_cast<float>(std::sin(angle));
-  }
+  rotary_turn(c, -static_cast<double>(drop), 1, at_->host_cos, at_->host_sin);
   cuda::Shift s;
   s.n_layers = c.n_layers;
   s.n_kv_heads = c.n_kv_heads;

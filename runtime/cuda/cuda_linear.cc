@@ -57,7 +57,7 @@ cuda::Prefetch CudaBackend::prefetch_of(const Linear* const* members, size_t cou
     if (!members[i]->is_packed()) continue;
     const kernels::Packed& w = members[i]->packed;
     for (uint32_t plane = 0; plane < w.n_planes && range < cuda::kPrefetchRanges; ++plane) {
-      const uint64_t size = format::padded_rows(w.rows) * format::padded_columns(w.columns) * w.plane_bits[plane] / 8;
+      const uint64_t size = format::plane_size(w.rows, w.columns, w.plane_bits[plane]);
       const uint64_t first = std::max(at, from), last = std::min(at + size, end);
       if (first < last) {
         const uint64_t skipped = (first - at) / cuda::kLine * cuda::kLine;

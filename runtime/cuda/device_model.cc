@@ -11,6 +11,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory_map.h"
 
 namespace svq::rt {
 namespace {
@@ -57,13 +58,7 @@ class Reader {
       return;
     }
     const uint64_t from = file_.data_offset() + at;
-    for (uint64_t done = 0; done < bytes;) {
-      const ssize_t n = pread(fd_, to + done, bytes - done, static_cast<off_t>(from + done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0)
-        fail(SVQ_ERROR_IO, file_.name(), ": cannot be read: ", n == 0 ? "it has shrunk" : std::strerror(errno));
-      done += static_cast<uint64_t>(n);
-    }
+    read_at(fd_, file_.name(), from, to, bytes);
     posix_fadvise(fd_, static_cast<off_t>(from), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
   }
 

@@ -151,11 +151,7 @@ class Parser {
   uint32_t hex(int digits) {
     uint32_t out = 0;
     for (int i = 0; i < digits; ++i, ++at_) {
-      const char c = peek();
-      const int d = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
+      const int d = hex_digit(peek());
       if (d < 0) error("a hexadecimal digit was expected");
       out = out * 16 + static_cast<uint32_t>(d);
     }

@@ -21,7 +21,8 @@ uint64_t power(uint32_t n) {
 // Rules for the free digits: `left` of them, that together with `rest` make 0 modulo the step.
 class SchemaRules::Multiples {
  public:
-  Multiples(SchemaRules& rules, uint64_t step, uint32_t decimals) : rules_(rules), step_(step), decimals_(decimals) {}
+  Multiples(SchemaRules& rules, uint64_t step, uint32_t decimals, const std::string& at)
+      : rules_(rules), step_(step), decimals_(decimals), at_(at) {}
 
   // Numbers from low to high, in units of the last decimal. Empty: there are none.
   std::string between(uint64_t low, uint64_t high) {
@@ -37,6 +38,7 @@ class SchemaRules::Multiples {
 
  private:
   static constexpr char kNone[] = "-";
+  static constexpr size_t kMostRules = 8'000;  // each makes some 25 states, and a grammar has 200,000 at most
 
   static std::string digits(uint64_t n, uint32_t count) {
     std::string out = std::to_string(n);
@@ -64,10 +66,14 @@ class SchemaRules::Multiples {
   }
 
   std::string free(uint64_t rest, uint32_t left) {
-    if (left == 0) return rest == 0 ? "" : kNone;
+    if ((step_ - rest) % step_ >= power(left)) return kNone;  // the least number that would do is longer
+    if (left == 0) return "";
     if (const auto known = free_.find({rest, left}); known != free_.end()) return known->second;
+    if (free_.size() == kMostRules) {
+      rules_.refuse(at_, "\"multipleOf\" over so wide a range needs too large a grammar: narrower bounds may do");
+    }
     const std::string body = by_digit('0', '9', [&](char c) { return free(after(rest, c, left), left - 1); });
-    const std::string name = body.empty() ? kNone : rules_.add(ended(cat("(", body, ")"), left, rest == 0));
+    const std::string name = rules_.add(ended(cat("(", body, ")"), left, rest == 0));
     free_[{rest, left}] = name;
     return name;
   }
@@ -94,11 +100,12 @@ class SchemaRules::Multiples {
   SchemaRules& rules_;
   const uint64_t step_;
   const uint32_t decimals_;
+  const std::string& at_;
   std::map<std::pair<uint64_t, uint32_t>, std::string> free_;
 };
 
-std::string SchemaRules::multiples(uint64_t step, uint32_t decimals, double from, double to) {
-  Multiples all(*this, step, decimals);
+std::string SchemaRules::multiples(uint64_t step, uint32_t decimals, double from, double to, const std::string& at) {
+  Multiples all(*this, step, decimals, at);
   std::string body;
   if (from < 0) {
     const auto low = static_cast<uint64_t>(std::max(to < 0 ? -to : 1.0, 1.0));

@@ -77,6 +77,15 @@ struct Item {  // unit{times_least, times_most}
 struct Branch {
   bool from_start = false, to_end = false;
   std::vector<Item> items;
+  std::string text() const {
+    std::string out;
+    for (const Item& i : items) {
+      out += i.unit;
+      if (i.times_least != 1 || i.times_most != 1) out += repeated(i.times_least, i.times_most);
+      out += " ";
+    }
+    return out;
+  }
   uint64_t least() const {
     uint64_t n = 0;
     for (const Item& i : items) n += i.least * i.times_least;
@@ -146,11 +155,7 @@ class Reader {
     const uint64_t missing = low > least ? low - least : 0, room = high == kAnyLength ? high : high - most;
     const bool in_front = b.to_end || (!b.from_start && high == kAnyLength);
     if (!b.from_start && in_front) out += cat("char", repeated(b.to_end ? missing : 0, room), " ");
-    for (const Item& i : b.items) {
-      out += i.unit;
-      if (i.times_least != 1 || i.times_most != 1) out += repeated(i.times_least, i.times_most);
-      out += " ";
-    }
+    out += b.text();
     if (!b.to_end) out += cat("char", repeated(missing, room));
     return out.empty() ? std::string("\"\"") : out;
   }
@@ -190,11 +195,7 @@ class Reader {
       for (const Branch& b : inside) {
         out.unit += out.unit.empty() ? "(" : " | ";
         if (b.items.empty()) out.unit += "\"\"";
-        for (const Item& i : b.items) {
-          out.unit += i.unit;
-          if (i.times_least != 1 || i.times_most != 1) out.unit += repeated(i.times_least, i.times_most);
-          out.unit += " ";
-        }
+        out.unit += b.text();
         out.least = std::min(out.least, b.least());
         out.most = std::max(out.most, b.most());
       }
@@ -317,11 +318,7 @@ class Reader {
   uint32_t hex(int digits) {
     uint32_t out = 0;
     for (int i = 0; i < digits; ++i, ++at_) {
-      const char c = peek();
-      const int d = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
+      const int d = hex_digit(peek());
       if (d < 0) unsupported("an escape without its hexadecimal digits");
       out = out * 16 + static_cast<uint32_t>(d);
     }

@@ -191,7 +191,7 @@ JsonValue SchemaRules::without(JsonValue schema, const JsonValue& unwanted, cons
     for (auto& [key, v] : schema.members) {
       if (key == "properties") {
         for (auto& [property, s] : v.members) {
-          if (property == name) s = {.kind = Kind::kBool, .truth = false, .text = {}, .items = {}, .members = {}};
+          if (property == name) s = json_bool(false);
         }
         return schema;
       }
@@ -214,14 +214,11 @@ std::string SchemaRules::combined(const JsonValue& schema, const std::string& at
     std::erase_if(rest.members, [&](const auto& m) { return m.first == key; });
     return rest;
   };
-  for (const char* key : {"enum", "const"}) {
-    const JsonValue* v = s.find(key);
-    if (v == nullptr) continue;
-    if (std::string_view(key) == "enum" && (!v->is(Kind::kArray) || v->items.empty())) {
-      refuse(at, "enum is no list of values");
-    }
-    return listed(std::string_view(key) == "enum" ? v->items : std::vector<JsonValue>{*v}, rest_of(key), at);
+  if (const JsonValue* v = s.find("enum")) {
+    if (!v->is(Kind::kArray) || v->items.empty()) refuse(at, "enum is no list of values");
+    return listed(v->items, rest_of("enum"), at);
   }
+  if (const JsonValue* v = s.find("const")) return listed({*v}, rest_of("const"), at);
   for (const char* key : {"oneOf", "anyOf"}) {
     const JsonValue* list = s.find(key);
     if (list == nullptr) continue;
@@ -270,10 +267,6 @@ std::string SchemaRules::value(const JsonValue& schema, const std::string& at) {
 
 // Without keywords that combine schemas or list values.
 std::string SchemaRules::plain(const JsonValue& schema, const std::string& at) {
-  std::vector<std::string> keys;  // that restrict
-  for (const auto& [key, v] : schema.members) {
-    if (!SchemaAlgebra::is_annotation(key)) keys.push_back(key);
-  }
   static constexpr std::string_view kObject[] = {"properties", "required", "additionalProperties"};
   static constexpr std::string_view kArray[] = {"items", "prefixItems", "minItems", "maxItems", "uniqueItems"};
   static constexpr std::string_view kString[] = {"minLength", "maxLength", "pattern"};
@@ -283,7 +276,8 @@ std::string SchemaRules::plain(const JsonValue& schema, const std::string& at) {
     return std::find(std::begin(list), std::end(list), key) != std::end(list);
   };
   std::string implied;
-  for (const std::string& key : keys) {
+  for (const auto& [key, v] : schema.members) {
+    if (SchemaAlgebra::is_annotation(key)) continue;
     const char* of = among(kObject, key)   ? "object"
                      : among(kArray, key)  ? "array"
                      : among(kString, key) ? "string"
@@ -434,8 +428,7 @@ std::string SchemaRules::distinct(const JsonValue& items, uint64_t least, uint64
   } else if (const JsonValue* one = s.find("const")) {
     listed = {*one};
   } else if (const JsonValue* type = s.find("type"); type != nullptr && type->text == "boolean") {
-    for (const bool b : {false, true})
-      listed.push_back({.kind = Kind::kBool, .truth = b, .text = {}, .items = {}, .members = {}});
+    listed = {json_bool(false), json_bool(true)};
   }
   std::vector<JsonValue> values;
   for (const JsonValue& v : listed) {
@@ -537,7 +530,7 @@ std::string SchemaRules::number(const JsonValue& schema, bool integer, const std
     const double most = std::min(limit * unit, 1e15 - 1);  // where no bound says otherwise
     if (!std::isfinite(low)) from = -most;
     if (!std::isfinite(high)) to = most;
-    const std::string body = from > to ? std::string() : multiples(step, decimals, from, to);
+    const std::string body = from > to ? std::string() : multiples(step, decimals, from, to, at);
     if (body.empty()) empty(at, "no multiple lies between the bounds");
     return add(body);
   }

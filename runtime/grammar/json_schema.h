@@ -38,7 +38,7 @@ class SchemaRules {
   JsonValue without(JsonValue schema, const JsonValue& unwanted, const std::string& at) const;
   bool attempt(const JsonValue& schema, const std::string& at, std::string& rule);  // false: it has no values
   std::string distinct(const JsonValue& items, uint64_t least, uint64_t most, const std::string& at);
-  std::string multiples(uint64_t step, uint32_t decimals, double from, double to);
+  std::string multiples(uint64_t step, uint32_t decimals, double from, double to, const std::string& at);
   SchemaAlgebra algebra(const std::string& at) const;
   class Multiples;
   std::string shared(const char* name, const char* body);  // a rule that many use, once

@@ -99,6 +99,9 @@ bool writes_objects(const JsonValue& s) {
 
 }  // namespace
 
+JsonValue json_bool(bool truth) {
+  return {.kind = Kind::kBool, .truth = truth, .text = {}, .items = {}, .members = {}};
+}
 JsonValue json_string(std::string text) {
   return {.kind = Kind::kString, .text = std::move(text), .items = {}, .members = {}};
 }
@@ -210,11 +213,13 @@ JsonValue SchemaAlgebra::both(const JsonValue& a, const JsonValue& b) const {
     } else if (key == "not") {
       set(out, key, json_object({{"anyOf", json_list({*mine, v})}}));
     } else if (key == "anyOf") {
+      if (mine->items.size() * v.items.size() > kMaxBranches) {
+        refuse_("\"anyOf\" and \"anyOf\" together have more than 256 branches");
+      }
       std::vector<JsonValue> branches;
       for (const JsonValue& p : mine->items) {
         for (const JsonValue& q : v.items) branches.push_back(together(p, q));
       }
-      if (branches.size() > kMaxBranches) refuse_("\"anyOf\" and \"anyOf\" together have more than 256 branches");
       set(out, key, json_list(std::move(branches)));
     } else if (key == "oneOf") {
       if (!equal(*mine, v)) refuse_("two different \"oneOf\" are not supported together");
@@ -301,10 +306,7 @@ void SchemaAlgebra::merge_array(const JsonValue& a, const JsonValue& b, JsonValu
     set(out, "prefixItems", json_list(std::move(list)));
   }
   if (a.find("items") != nullptr || b.find("items") != nullptr) {
-    set(out, "items",
-        is_false(a.find("items")) || is_false(b.find("items"))
-            ? JsonValue{.kind = Kind::kBool, .truth = false, .text = {}, .items = {}, .members = {}}
-            : one(n));
+    set(out, "items", is_false(a.find("items")) || is_false(b.find("items")) ? json_bool(false) : one(n));
   }
 }
 
@@ -316,9 +318,6 @@ bool SchemaAlgebra::admits(const JsonValue& schema, const JsonValue& v, int dept
   const auto of = [&](const JsonValue& s) { return admits(s, v, depth + 1); };
   for (const auto& [key, k] : schema.members) {
     const bool limit = number_of(k, y);
-    const auto matches = std::count_if(k.items.begin(), k.items.end(), [&](const JsonValue& s) {
-      return (key == "anyOf" || key == "allOf" || key == "oneOf") && of(s);
-    });
     bool fits = true;
     if (is_annotation(key)) {
       continue;
@@ -333,11 +332,11 @@ bool SchemaAlgebra::admits(const JsonValue& schema, const JsonValue& v, int dept
     } else if (key == "enum") {
       fits = std::any_of(k.items.begin(), k.items.end(), [&](const JsonValue& e) { return equal(e, v); });
     } else if (key == "anyOf") {
-      fits = matches != 0;
+      fits = std::any_of(k.items.begin(), k.items.end(), of);
     } else if (key == "allOf") {
-      fits = static_cast<size_t>(matches) == k.items.size();
+      fits = std::all_of(k.items.begin(), k.items.end(), of);
     } else if (key == "oneOf") {
-      fits = matches == 1;
+      fits = std::count_if(k.items.begin(), k.items.end(), of) == 1;
     } else if (key == "not") {
       fits = !of(k);
     } else if (key == "minimum") {

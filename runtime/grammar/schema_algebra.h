@@ -40,6 +40,7 @@ class SchemaAlgebra {
 };
 
 // Of JsonValue, for schemas that are put together.
+JsonValue json_bool(bool truth);
 JsonValue json_string(std::string text);
 JsonValue json_list(std::vector<JsonValue> items);
 JsonValue json_object(std::vector<std::pair<std::string, JsonValue>> members);

@@ -5,6 +5,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/json_reader.h"
 #include "runtime/grammar/json_schema.h"
+#include "runtime/grammar/schema_algebra.h"
 #include "runtime/tokenizer/chat.h"
 
 namespace svq::rt {
@@ -55,10 +56,7 @@ JsonValue call_of(const JsonValue& in, const char* arguments) {
   if (name == nullptr || !name->is(Kind::kString) || values == nullptr) {
     fail(SVQ_ERROR_GRAMMAR, "a tool call without name or ", arguments, ": ", in.dump());
   }
-  JsonValue out{.kind = Kind::kObject, .text = {}, .items = {}, .members = {}};
-  out.members.emplace_back("name", *name);
-  out.members.emplace_back("arguments", *values);
-  return out;
+  return json_object({{"name", *name}, {"arguments", *values}});
 }
 
 }  // namespace
@@ -67,10 +65,7 @@ std::vector<std::string> list_tools(std::string_view tools, fb::ChatFormat forma
   const JsonValue list = read_json(tools, "tools", SVQ_ERROR_GRAMMAR);
   std::vector<std::string> out;
   for (const Tool& tool : tools_of(list)) {
-    JsonValue whole{.kind = Kind::kObject, .text = {}, .items = {}, .members = {}};
-    whole.members.emplace_back("type",
-                               JsonValue{.kind = Kind::kString, .text = "function", .items = {}, .members = {}});
-    whole.members.emplace_back("function", *tool.function);
+    const JsonValue whole = json_object({{"type", json_string("function")}, {"function", *tool.function}});
     out.push_back(format == fb::ChatFormat::Llama3 ? whole.dump(JsonValue::Style::kIndented)
                                                    : whole.dump(JsonValue::Style::kSpaced));
   }
@@ -94,7 +89,7 @@ std::string tools_grammar(fb::ChatFormat format, const Tokenizer& tokenizer, std
       if (shared.insert(line).second) rules += line;
       at = end;
     }
-    JsonValue name{.kind = Kind::kString, .text = tool.name, .items = {}, .members = {}};
+    const JsonValue name = json_string(tool.name);
     calls += cat(calls.empty() ? "" : " | ", gbnf_quoted(cat("{\"name\": ", name.dump(), ", \"", arguments, "\": ")),
                  " ", root, " \"}\"");
   }

@@ -49,12 +49,8 @@ void CpuBackend::begin(uint32_t position, std::span<const int32_t> tokens) {
   tokens_ = tokens;
   const uint32_t half = w_.config.head_dim / 2;
   each_token(n_, [&](uint32_t t, uint32_t) {
-    for (uint32_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(position_ + t) * static_cast<double>(w_.config.rope_inv_freq[i]);
-      const double factor = w_.config.rope_attention_factor;
-      rope_cos_[size_t{t} * half + i] = static_cast<float>(std::cos(angle) * factor);
-      rope_sin_[size_t{t} * half + i] = static_cast<float>(std::sin(angle) * factor);
-    }
+    rotary_turn(w_.config, position_ + t, w_.config.rope_attention_factor, rope_cos_ + size_t{t} * half,
+                rope_sin_ + size_t{t} * half);
   });
 }
 
@@ -121,15 +117,18 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
   Activations &q = buffer(qb), &out = buffer(ob);
   const uint64_t of_kv_head = uint64_t{n_} * group, units = of_kv_head * c.n_kv_heads;
+  const uint64_t query_work = uint64_t{position_ + n_} * d * 4;
+  // Whole fours, which share what they read; a look between any two batches.
+  const auto batch = static_cast<uint32_t>(std::clamp<uint64_t>(kPollWork / query_work / 4 * 4, 4, kAttendQueries));
   // Queries of a kv head in the order of tokens, a group's heads side by side: neighbours read the same keys and
   // values.
-  split(units, units * (position_ + n_) * d * 4, [&](uint64_t begin, uint64_t end, uint32_t thread) {
+  split(units, units * query_work, [&](uint64_t begin, uint64_t end, uint32_t thread) {
     while (begin < end) {
       const auto kv_head = static_cast<uint32_t>(begin / of_kv_head);
       const uint64_t stop = std::min(end, (kv_head + uint64_t{1}) * of_kv_head);
       kernels::AttendQuery queries[kAttendQueries];
       uint32_t count = 0;
-      for (; begin < stop && count < kAttendQueries; ++begin, ++count) {
+      for (; begin < stop && count < batch; ++begin, ++count) {
         const auto t = static_cast<uint32_t>(begin % of_kv_head / group);
         const uint32_t h = kv_head * group + static_cast<uint32_t>(begin % group), last = position_ + t;
         queries[count] = {.q = q.data + size_t{t} * q.width + size_t{h} * d,
@@ -137,7 +136,7 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
                           .first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0,
                           .last = last};
       }
-      if (stopped(thread, uint64_t{count} * (position_ + n_) * d * 4)) return;
+      if (stopped(thread, count * query_work)) return;
       const uint64_t run = cache_.run(layer, kv_head);
       if (cache_.is_f16) {
         k_.attend_f16(queries, count, cache_.k16 + run * d, cache_.v16 + run * d, d, d, scale);

@@ -1,5 +1,4 @@
 // The CPU backend's cache as a whole: shifted.
-#include <cmath>
 #include <cstring>
 
 #include "runtime/model/cpu_backend.h"
@@ -10,12 +9,8 @@ namespace svq::rt {
 // attention factor is in the key already.
 void CpuBackend::shift_cache(uint32_t keep, uint32_t drop, uint32_t n) {
   const Config& c = w_.config;
-  const uint32_t d = c.head_dim, half = d / 2;
-  for (uint32_t i = 0; i < half; ++i) {
-    const double angle = -static_cast<double>(drop) * static_cast<double>(c.rope_inv_freq[i]);
-    rope_cos_[i] = static_cast<float>(std::cos(angle));
-    rope_sin_[i] = static_cast<float>(std::sin(angle));
-  }
+  const uint32_t d = c.head_dim;
+  rotary_turn(c, -static_cast<double>(drop), 1, rope_cos_, rope_sin_);
   const uint64_t count = n - keep - drop;
   pool_->split(cache_.n_runs, [&](uint64_t begin, uint64_t end, uint32_t thread) {
     float* key = scratch_[thread].rotate;  // max_columns ≥ head_dim

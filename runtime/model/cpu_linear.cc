@@ -134,7 +134,7 @@ void CpuBackend::note_ahead(uint32_t linear, uint32_t part) {
         continue;
       }
       for (uint32_t p = 0; p < l->packed.n_planes; ++p) {
-        const uint64_t stride = format::padded_columns(l->columns) * 2 * l->packed.plane_bits[p];
+        const uint64_t stride = format::plane_size(format::kRowTile, l->columns, l->packed.plane_bits[p]);
         ahead->add(l->packed.plane[p] + from * stride, (to - from) * stride);
       }
     }
@@ -204,7 +204,7 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
   const Linear& l = *target.linear;
   Scratch& s = scratch_[thread];
   const bool token_by_token = n < kGemmTokens || options_.float_activations;
-  const uint32_t tile_rows = kTileRows, tile = token_by_token ? tile_blocks(l.columns) : kTileRows / format::kRowTile;
+  const uint32_t tile = token_by_token ? tile_blocks(l.columns) : kTileRows / format::kRowTile;
   // Scales and bias act on rows alone unless a rotation comes first.
   const bool scale_here = l.output_rotation.kind == 0;
 
@@ -212,7 +212,7 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
     const uint32_t tile_end = std::min(block + tile, block_end);
     const uint32_t row = block * format::kRowTile, rows = std::min(tile_end * format::kRowTile, l.rows) - row;
     if (stopped(thread, uint64_t{rows} * l.columns * l.bits / 8 * n)) return;
-    if (!token_by_token) k_.gemm(l.packed, panel_, n, block, tile_end, s.acc, tile_rows);
+    if (!token_by_token) k_.gemm(l.packed, panel_, n, block, tile_end, s.acc, kTileRows);
     for (uint32_t t = 0; t < n; ++t) {
       const kernels::Quantized& q = quantized_[t];
       float* out = target.out + t * target.stride + row;
@@ -224,7 +224,7 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
         k_.gemv(l.packed, q.z, block, tile_end, s.acc);
         k_.dequantize(s.acc, q.delta, q.beta, rows, out);
       } else {
-        k_.dequantize(s.acc + size_t{t} * tile_rows, q.delta, q.beta, rows, out);
+        k_.dequantize(s.acc + size_t{t} * kTileRows, q.delta, q.beta, rows, out);
       }
       if (scale_here && (l.out_scale != nullptr || l.bias != nullptr)) {
         k_.rotate_scale(out, {}, l.out_scale == nullptr ? nullptr : l.out_scale + row,

@@ -1,6 +1,7 @@
 #include "runtime/model/weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "runtime/file/tensors.h"
@@ -97,6 +98,14 @@ struct Weights::Loader {
     return out;
   }
 };
+
+void rotary_turn(const Config& c, double position, double factor, float* cos, float* sin) {
+  for (uint32_t i = 0; i < c.head_dim / 2; ++i) {
+    const double angle = position * static_cast<double>(c.rope_inv_freq[i]);
+    cos[i] = static_cast<float>(std::cos(angle) * factor);
+    sin[i] = static_cast<float>(std::sin(angle) * factor);
+  }
+}
 
 Weights::Weights(const ModelFile& file, bool with_values) {
   const fb::Model& m = file.model();

@@ -59,6 +59,9 @@ struct Config {
   float rope_attention_factor = 1;
 };
 
+// cos and sin (head_dim / 2) of the turn by `position`, times `factor`.
+void rotary_turn(const Config& c, double position, double factor, float* cos, float* sin);
+
 class Weights {
  public:
   // The file must have passed its checks and outlive the weights. with_values = false reads nothing of the data

@@ -181,7 +181,8 @@ TEST_F(Program, KilledAtAnyMomentItGoesOnToTheSameFile) {
         fs::exists(path("pieces.svq"));  // complete as soon as it has its name, whether or not the kill came later
   }
   if (!finished) {
-    ASSERT_EQ(run(quick({"tiny.gguf", "-o", "pieces.svq", "--quiet"})).status, 0);
+    const ProgramResult last = run(quick({"tiny.gguf", "-o", "pieces.svq", "--quiet"}));
+    ASSERT_EQ(last.status, 0) << last.err;
   }
   EXPECT_GE(killed, 3);
   EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("pieces.svq"))) << "after " << killed << " kills";

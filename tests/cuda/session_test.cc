@@ -35,16 +35,6 @@ TEST(CudaSession, WhatItCannotDoIsRefusedAndNothingChanges) {
   expect_refused([&] { rt::Session(on.model, {.nice = 5}); }, "SVQ_SESSION_GPU_PRIORITY");
 }
 
-std::vector<float> logits_of(const rt::Session& s) { return {s.logits(), s.logits() + 272}; }
-std::vector<uint8_t> saved(const rt::Session& s) {
-  std::vector<uint8_t> out(s.state_bytes());
-  s.save_state(out.data());
-  return out;
-}
-std::vector<int32_t> joined(std::vector<int32_t> a, const std::vector<int32_t>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 uint64_t free_memory(const std::shared_ptr<const rt::Model>& model) {
   uint64_t out = 0;
   EXPECT_EQ(model->on_gpu()->device().free_memory(&out), nullptr);
@@ -133,12 +123,7 @@ TEST(CudaSession, SavedStatesGoOnHereAndOnTheCpu) {
     for (rt::Session* s : {&a, &b, &c, &d}) s->eval(rest, nullptr);
     EXPECT_EQ(logits_of(a), logits_of(b));
     EXPECT_EQ(logits_of(a), logits_of(d));
-    double error = 0, size = 0;
-    for (size_t i = 0; i < 272; ++i) {
-      error += std::pow(double{a.logits()[i]} - c.logits()[i], 2);
-      size += std::pow(double{c.logits()[i]}, 2);
-    }
-    EXPECT_LT(std::sqrt(error / size), kv_bits == 16 ? 1e-3 : 0.05);
+    EXPECT_LT(relative_error(logits_of(a), logits_of(c)), kv_bits == 16 ? 1e-3 : 0.05);
     auto bad = state;
     bad[state.size() / 2] ^= 1;
     const auto before = logits_of(b);
@@ -166,13 +151,7 @@ TEST(CudaSession, AShiftedContextIsAsIfItHadAlwaysStoodThere) {
       rest.insert(rest.end(), tokens.begin() + keep + drop, tokens.end());
       rt::Session fresh(on.model, {.context = context, .kv_bits = kv_bits});
       fresh.eval(rest, nullptr);
-      const auto a = logits_of(s), b = logits_of(fresh);
-      double error = 0, size = 0;
-      for (size_t i = 0; i < a.size(); ++i) {
-        error += std::pow(double{a[i]} - b[i], 2);
-        size += std::pow(double{b[i]}, 2);
-      }
-      EXPECT_LT(std::sqrt(error / size), kv_bits == 16 ? 2e-3 : 2e-2) << keep;
+      EXPECT_LT(relative_error(logits_of(s), logits_of(fresh)), kv_bits == 16 ? 2e-3 : 2e-2) << keep;
       EXPECT_EQ(logits_of(fork), full);
     }
   }

@@ -235,6 +235,7 @@ TEST(Schema, WhatCannotBeEnforcedIsRefusedByName) {
       {R"({"properties":{"a":{"multipleOf":0}}})", "#/properties/a: multipleOf is no number above 0"},
       {R"({"multipleOf":0.0000001})", "multipleOf beyond"},
       {R"({"type":"integer","multipleOf":7,"minimum":8,"maximum":13})", "no multiple lies between"},
+      {R"({"type":"integer","multipleOf":99991})", "too large a grammar"},
       {R"({"not":{}})", "\"not\""},
       {R"({"not":{"minimum":3}})", "\"not\" is supported for types"},
       {R"({"enum":[1,2],"not":{"enum":[2,1]}})", "none of the values listed is valid"},

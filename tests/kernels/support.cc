@@ -2,14 +2,10 @@
 
 #include <cstring>
 
-#include "kernels-neon/attention/attention.h"
-#include "kernels-neon/elementwise/elementwise.h"
-#include "kernels-neon/gemv_f32/gemv_f32.h"
-#include "kernels-neon/input_transform/input_transform.h"
-#include "kernels-neon/matmul_f16/matmul_f16.h"
-#include "kernels-neon/output_transform/output_transform.h"
-#include "kernels-neon/rotate/rotate.h"
 #include "schema/packing.h"
+#if defined(__x86_64__) || defined(__aarch64__)
+#include "kernels-neon/sse_table.h"
+#endif
 
 namespace svq::kernels::testing {
 namespace {
@@ -17,25 +13,8 @@ namespace {
 #if defined(__x86_64__) || defined(__aarch64__)
 const Table* sse_table() {
   static const Table t = [] {
-    Table s = reference();
+    Table s = with_sse(reference());
     s.name = "sse";
-    s.rotate = sse::rotate;
-    s.scale_rotate = sse::scale_rotate;
-    s.affine_quantize = sse::affine_quantize;
-    s.gemv_f32 = sse::gemv_f32;
-    s.dequantize = sse::dequantize;
-    s.rotate_scale = sse::rotate_scale;
-    s.matmul_f16 = sse::matmul_f16;
-    s.row_f16 = sse::row_f16;
-    s.rmsnorm = sse::rmsnorm;
-    s.rope = sse::rope;
-    s.silu_mul = sse::silu_mul;
-    s.add = sse::add;
-    s.axpby = sse::axpby;
-    s.attend_f16 = sse::attend_f16;
-    s.attend_i8 = sse::attend_i8;
-    s.store_f16 = sse::store_f16;
-    s.store_i8 = sse::store_i8;
     return s;
   }();
   return &t;

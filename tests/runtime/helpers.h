@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -31,6 +33,34 @@ inline std::vector<int32_t> some_tokens(size_t n, uint32_t vocab, uint32_t seed 
   std::vector<int32_t> out(n);
   for (int32_t& t : out) t = static_cast<int32_t>(rng() % vocab);
   return out;
+}
+
+// Those of the last token; empty before the first.
+inline std::vector<float> logits_of(const rt::Session& s) {
+  const float* p = s.logits();
+  return p == nullptr ? std::vector<float>() : std::vector<float>(p, p + s.model().weights().config.vocab);
+}
+
+inline std::vector<uint8_t> saved(const rt::Session& s) {
+  std::vector<uint8_t> out(s.state_bytes());
+  s.save_state(out.data());
+  return out;
+}
+
+inline std::vector<int32_t> joined(std::vector<int32_t> a, const std::vector<int32_t>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+// Root mean square of a − b over that of b.
+inline double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double error = 0, size = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    error += std::pow(double{a[i]} - b[i], 2);
+    size += std::pow(double{b[i]}, 2);
+  }
+  return std::sqrt(error / size);
 }
 
 // Logits [tokens, vocab] of a fresh session; `step` tokens a call.

@@ -15,11 +15,6 @@ namespace {
 
 using rt::Session;
 
-std::vector<float> logits_of(const Session& session) {
-  const float* p = session.logits();
-  return p == nullptr ? std::vector<float>() : std::vector<float>(p, p + session.model().weights().config.vocab);
-}
-
 TEST(Session, TruncateThenEvalEqualsAFreshSession) {
   for (const uint32_t kv_bits : {16u, 8u}) {
     const Loaded loaded({.sliding_window = 6});

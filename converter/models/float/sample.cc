@@ -30,7 +30,8 @@ uint64_t mix(uint64_t z) {
 
 // All of the machine's memory, not what is free now: the batch, and with it the rounding, must not depend on the
 // moment.
-uint64_t default_budget() {
+uint64_t budget_of(uint64_t asked) {
+  if (asked > 0) return asked;
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE)) / 2;
 }
 
@@ -57,6 +58,8 @@ struct Sequence {
 };
 
 }  // namespace
+
+uint64_t weight_budget(uint64_t memory_budget) { return budget_of(memory_budget) / 4 * 3; }
 
 double uniform(uint64_t seed, uint64_t sequence, uint64_t position) {
   return static_cast<double>(mix(mix(mix(seed) ^ sequence) ^ position) >> 11) * 0x1p-53;
@@ -86,8 +89,7 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
     if (script.start.empty()) throw Error("a sampled sequence needs at least one given token");
   if (!(options.temperature > 0)) throw Error("sampling needs a temperature above 0");
 
-  const uint64_t budget = options.memory_budget > 0 ? options.memory_budget : default_budget();
-  const uint64_t for_weights = budget / 4 * 3;
+  const uint64_t budget = budget_of(options.memory_budget), for_weights = weight_budget(options.memory_budget);
   ForwardOptions forward = asked, halved = asked;
   halved.bf16_linears = true;
   if (forward.device.is_cpu() && cpu_has_bf16() && Decoder::weight_bytes(model, forward) > for_weights &&

@@ -36,6 +36,9 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
                             const SampleOptions& options, const ForwardOptions& forward,
                             const std::function<bool(double)>& progress);
 
+// Bytes that weights may take of a memory budget as in SampleOptions.
+uint64_t weight_budget(uint64_t memory_budget = 0);
+
 // In [0, 1), 53 bits: splitmix64's output function (Steele, Lea, Flood 2014) applied to seed, sequence and position in
 // turn.
 double uniform(uint64_t seed, uint64_t sequence, uint64_t position);

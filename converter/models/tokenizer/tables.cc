@@ -34,6 +34,23 @@ std::string quoted(std::string_view text) {
 
 }  // namespace
 
+std::string encode_byte_alphabet(std::string_view bytes) {
+  static const auto characters = [] {
+    const std::array<int, 0x144> table = byte_alphabet();
+    std::array<std::string, 256> of;
+    for (uint32_t c = 0; c < table.size(); ++c) {
+      if (table[c] < 0) continue;
+      of[static_cast<size_t>(table[c])] =
+          c < 0x80 ? std::string(1, static_cast<char>(c))
+                   : std::string{static_cast<char>(0xC0 | c >> 6), static_cast<char>(0x80 | (c & 0x3F))};
+    }
+    return of;
+  }();
+  std::string text;
+  for (const char c : bytes) text += characters[static_cast<uint8_t>(c)];
+  return text;
+}
+
 bool decode_byte_alphabet(std::string_view text, std::string& bytes) {
   static const std::array<int, 0x144> table = byte_alphabet();
   bytes.clear();

@@ -24,6 +24,7 @@ using MergeText = std::pair<std::string, std::string>;  // both in GPT-2's byte 
 
 // GPT-2's byte alphabet writes each byte as a printable character. False if `text` has a character outside it.
 bool decode_byte_alphabet(std::string_view text, std::string& bytes);
+std::string encode_byte_alphabet(std::string_view bytes);  // the inverse
 
 // "left right" at its one space. where: for the error, "tokenizer.ggml.merges".
 MergeText split_merge(std::string_view text, size_t index, const std::string& where);

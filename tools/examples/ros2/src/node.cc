@@ -60,10 +60,7 @@ class Node : public rclcpp::Node {
     const auto request = goal.get_goal();
     auto result = std::make_shared<Generate::Result>();
     // A cancel that came as the goal before this one ended counts for the next call: that one is made again.
-    for (bool again = true; again;) {
-      again = !attempt(goal, *request, result);
-      if (again) *result = Generate::Result();
-    }
+    while (!attempt(goal, *request, result)) *result = Generate::Result();
   }
 
   // False: cancelled, but not by this goal's client.
