@@ -137,7 +137,7 @@ Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seco
   done_ = reporter_.done();
   load_student(parts);
   run_teacher();
-  Distillation distillation(student_, teacher_, activation_budget());
+  Distillation distillation(student_, teacher_, activation_budget() / kSequencesPerStep);
   AdamOptions adam_options;
   adam_options.scale_rate = options_.scale_rate;
   adam_options.map_rate = options_.map_rate;

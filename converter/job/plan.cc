@@ -130,7 +130,7 @@ uint64_t training_memory(const Model& model, const Plan& plan, const Options& op
   const uint64_t tokens = static_cast<uint64_t>(wanted_sequences(options)) * uint64_t(options.calibration_length);
   const uint64_t head = uint64_t{a.vocab} * a.hidden;
   return 4 * plan.block_weights + 4 * head * (plan.tied ? 2 : 3) + 4 * tokens * a.hidden +
-         backward_memory(a, uint64_t(options.calibration_length));
+         uint64_t(kSequencesPerStep) * backward_memory(a, uint64_t(options.calibration_length));
 }
 
 uint64_t curvature_bytes(const Plan& plan, const Options& options) {

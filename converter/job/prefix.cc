@@ -9,6 +9,7 @@
 #include "converter/models/float/block.h"
 #include "converter/quantize/hessian.h"
 #include "converter/quantize/products.h"
+#include "converter/train/pointwise.h"
 
 namespace svq::convert {
 
@@ -41,7 +42,7 @@ void BlockStages::finish(const StudentGroup& group, const at::Tensor& q_norm, co
       rows(hidden_, first, count).add_(y[0]);
       continue;
     }
-    const at::Tensor out = stage_ == 0 ? mix_heads(y, length, a_, rope_, q_norm, k_norm) : at::silu(y[0]).mul_(y[1]);
+    const at::Tensor out = stage_ == 0 ? mix_heads(y, length, a_, rope_, q_norm, k_norm) : silu_product(y[0], y[1]);
     if (!next.defined()) next = at::empty({hidden_.size(0) * length, out.size(1)}, at::kFloat);
     rows(next, first, count).copy_(out);
   }

@@ -1,9 +1,9 @@
 #include "converter/quantize/amx_products.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
+#include "converter/base/bf16.h"
 #include "converter/base/clones.h"
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
@@ -15,11 +15,6 @@
 
 namespace svq::convert {
 namespace {
-
-inline uint16_t to_bf16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // finite values; others are refused later
-}
 
 int64_t padded(int64_t tokens) { return (tokens + kTileDepth - 1) / kTileDepth * kTileDepth; }
 

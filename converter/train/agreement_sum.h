@@ -32,6 +32,14 @@ class AgreementSum {
     source_nll_ += nll(log_p);
     predicted_ += static_cast<double>(next.size(0));
   }
+  void add(const AgreementSum& other) {
+    kl_ += other.kl_;
+    same_ += other.same_;
+    positions_ += other.positions_;
+    nll_ += other.nll_;
+    source_nll_ += other.source_nll_;
+    predicted_ += other.predicted_;
+  }
   Agreement result() const {
     const double n = std::max(1.0, positions_), m = std::max(1.0, predicted_);
     return {kl_ / n, std::exp(nll_ / m), std::exp(source_nll_ / m), same_ / n};

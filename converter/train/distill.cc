@@ -9,18 +9,21 @@
 
 #include "converter/quantize/random.h"
 #include "converter/train/agreement_sum.h"
+#include "converter/train/parallel.h"
+#include "converter/train/pointwise.h"
 
 namespace svq::convert {
 namespace {
 
+// In the type of the head.
 at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& hidden) {
-  return at::linear(hidden.to(teacher.head.scalar_type()), teacher.head).to(at::kFloat);
+  return at::linear(hidden.to(teacher.head.scalar_type()), teacher.head);
 }
 
 }  // namespace
 
 Distillation::Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations)
-    : student_(student), teacher_(teacher) {
+    : student_(student), teacher_(teacher), parameters_(student.parameters()) {
   keep_activations_ = keeps_activations(student.architecture(), teacher.tokens.size(1), bytes_for_activations);
 }
 
@@ -33,21 +36,35 @@ bool keeps_activations(const fb::ArchitectureT& a, int64_t length, uint64_t byte
 }
 
 double Distillation::accumulate(const std::vector<int64_t>& sequences) {
-  double sum = 0;
-  for (int64_t s : sequences) sum += accumulate_one(s, 1.0 / static_cast<double>(sequences.size()));
-  return sum;
+  while (replicas_.size() < sequences.size()) {
+    replicas_.push_back(student_.replica());
+    replica_parameters_.push_back(replicas_.back().parameters());
+  }
+  std::vector<double> losses(sequences.size());
+  side_by_side(static_cast<int64_t>(sequences.size()), [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    losses[at] = accumulate_one(replicas_[at], sequences[at], 1.0 / static_cast<double>(sequences.size()));
+  });
+  for (size_t p = 0; p < parameters_.size(); ++p) {
+    at::Tensor& sum = parameters_[p].value.mutable_grad();
+    sum = at::Tensor();
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      at::Tensor& one = replica_parameters_[i][p].value.mutable_grad();
+      if (one.defined()) sum = sum.defined() ? sum.add_(one) : one;
+      one = at::Tensor();
+    }
+  }
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
-double Distillation::accumulate_one(int64_t sequence, double weight) {
+double Distillation::accumulate_one(const Student& student, int64_t sequence, double weight) const {
   const at::Tensor tokens = teacher_.tokens.narrow(0, sequence, 1), wanted = teacher_.hidden[sequence];
   const double length = static_cast<double>(tokens.size(1));
   double loss = 0;
-  backward_through(student_, tokens, keep_activations_, [&](int64_t begin, const at::Tensor& logits) {
-    const at::Tensor log_p = at::log_softmax(teacher_logits(teacher_, wanted.narrow(0, begin, logits.size(0))), -1);
-    at::Tensor log_q = at::log_softmax(logits, -1);
-    const at::Tensor p = log_p.exp();
-    loss += (p * (log_p - log_q)).sum(-1).sum(at::kDouble).item<double>();
-    return log_q.exp_().sub_(p).mul_(weight / length);
+  backward_through(student, tokens, keep_activations_, [&](int64_t begin, const at::Tensor& logits) {
+    at::Tensor gradient = logits;  // nobody reads the logits after this
+    loss += kl_gradient(teacher_logits(teacher_, wanted.narrow(0, begin, logits.size(0))), gradient, weight / length);
+    return gradient;
   });
   return loss * weight / length;
 }
@@ -103,9 +120,10 @@ void backward_through(const Student& student, const at::Tensor& tokens, bool kee
 }
 
 Agreement Distillation::measure(const std::vector<int64_t>& sequences) const {
-  const at::NoGradGuard no_grad;
-  AgreementSum sum;
-  for (int64_t s : sequences) {
+  std::vector<AgreementSum> sums(sequences.size());
+  side_by_side(static_cast<int64_t>(sequences.size()), [&](int64_t i) {
+    const at::NoGradGuard no_grad;  // a property of the thread
+    const int64_t s = sequences[static_cast<size_t>(i)];
     const at::Tensor tokens = teacher_.tokens.narrow(0, s, 1);
     const int64_t length = tokens.size(1);
     const at::Tensor x = student_.head_input(student_.hidden(tokens)).view({length, -1});
@@ -113,11 +131,13 @@ Agreement Distillation::measure(const std::vector<int64_t>& sequences) const {
       const int64_t count = std::min(kTokenSlice, length - begin);
       const at::Tensor log_q = at::log_softmax(student_.logits(x.narrow(0, begin, count)), -1);
       const at::Tensor log_p =
-          at::log_softmax(teacher_logits(teacher_, teacher_.hidden[s].narrow(0, begin, count)), -1);
+          at::log_softmax(teacher_logits(teacher_, teacher_.hidden[s].narrow(0, begin, count)).to(at::kFloat), -1);
       const int64_t scored = std::min(count, length - 1 - begin);
-      sum.add(log_p, log_q, tokens[0].narrow(0, begin + 1, scored));
+      sums[static_cast<size_t>(i)].add(log_p, log_q, tokens[0].narrow(0, begin + 1, scored));
     }
-  }
+  });
+  AgreementSum sum;
+  for (const AgreementSum& one : sums) sum.add(one);
   return sum.result();
 }
 

@@ -28,15 +28,19 @@ class Distillation {
   // bytes_for_activations: what the activations of one step may take; above it they are computed twice instead of kept.
   Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations);
 
-  // Adds the gradients of the mean loss over the given sequences to the parameters; returns
-  // the mean loss. One sequence at a time, so memory does not grow with their number.
+  // Sets the gradients of the parameters to those of the mean loss over the given sequences; returns the mean loss.
+  // As many sequences at a time as there are threads: memory grows with these. The result does not depend on them.
   double accumulate(const std::vector<int64_t>& sequences);
   Agreement measure(const std::vector<int64_t>& sequences) const;
 
  private:
-  double accumulate_one(int64_t sequence, double weight);
+  double accumulate_one(const Student& student, int64_t sequence, double weight) const;
   Student& student_;
   const Teacher& teacher_;
+  std::vector<Parameter> parameters_;
+  // One for each sequence of a step: gradients are added up in their order.
+  std::vector<Student> replicas_;
+  std::vector<std::vector<Parameter>> replica_parameters_;
   bool keep_activations_;
 };
 

@@ -1,9 +1,11 @@
 #include "converter/train/student.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "converter/quantize/grid.h"
 #include "converter/train/attention.h"
+#include "converter/train/pointwise.h"
 
 namespace svq::convert {
 namespace {
@@ -17,8 +19,10 @@ at::Tensor leaf(const at::Tensor& value) { return value.detach().to(at::kFloat).
 std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
   std::vector<Affine> inputs;
   if (!maps.empty()) {
-    const at::Tensor u = scale_and_rotate(x, in_scale, rotation, /*inverse=*/false);
-    for (const Map& m : maps) inputs.push_back(apply_maps(u, m.a, m.centre, m.columns_per_map));
+    std::vector<AffineMaps> all;
+    for (const Map& m : maps) all.push_back({m.a, m.centre, m.columns_per_map});
+    const auto packed = std::find_if(linears.begin(), linears.end(), [](auto& l) { return l.codes.defined(); });
+    inputs = transform_input(x, in_scale, rotation, all, packed->codes.scalar_type());
   }
   std::vector<at::Tensor> outputs;
   for (const StudentLinear& l : linears) {
@@ -34,11 +38,6 @@ std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
     outputs.push_back(l.bias.defined() ? y + l.bias : y);
   }
   return outputs;
-}
-
-at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const at::Tensor y = x * (x.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
-  return weight.defined() ? y * weight : y;
 }
 
 at::Tensor mix_heads(const std::vector<at::Tensor>& qkv, int64_t length, const fb::ArchitectureT& a,
@@ -59,7 +58,7 @@ at::Tensor StudentBlock::forward(const at::Tensor& hidden, const fb::Architectur
   const auto qkv = attn_in.forward(normalise(x, attn_in.norm, a.norm_eps));
   const at::Tensor x1 = x + o_in.forward(mix_heads(qkv, length, a, rope, q_norm, k_norm))[0];
   const auto inner = ffn_in.forward(normalise(x1, ffn_in.norm, a.norm_eps));
-  const at::Tensor x2 = x1 + down_in.forward(at::silu(inner[0]) * inner[1])[0];
+  const at::Tensor x2 = x1 + down_in.forward(silu_product(inner[0], inner[1]))[0];
   return x2.view(hidden.sizes());
 }
 
@@ -72,35 +71,49 @@ std::vector<StudentGroup*> Student::groups() {
   return all;
 }
 
-std::vector<Parameter> Student::parameters() {
-  std::vector<Parameter> all;
-  const auto add = [&](std::string name, at::Tensor& value, bool is_map, double unit = 0) {
-    if (!value.defined()) return;
-    if (!value.requires_grad()) value = leaf(value);
-    if (unit == 0) unit = value.detach().abs().mean().item<double>();
-    all.push_back({std::move(name), value, unit > 0 ? unit : 1.0, is_map});
+template <class Visit>
+void Student::for_parameters(const Visit& visit) {
+  const auto add = [&](const std::string& name, at::Tensor& value, const StudentGroup::Map* map = nullptr) {
+    if (value.defined()) visit(name, value, map);
   };
   for (StudentGroup* g : groups()) {
-    add(g->name + ".norm", g->norm, false);
-    add(g->name + ".scale", g->in_scale, false);
+    add(g->name + ".norm", g->norm);
+    add(g->name + ".scale", g->in_scale);
     for (size_t i = 0; i < g->maps.size(); ++i) {
       StudentGroup::Map& m = g->maps[i];
-      // The size of A as a whole, root mean square of its singular values: unit of both A and B.
-      const double unit = m.a.detach().square().sum({1, 2}).mean().div(m.dim).sqrt().item<double>();
-      add(g->name + ".a" + std::to_string(i), m.a, true, unit);
-      add(g->name + ".b" + std::to_string(i), m.centre, true, unit);
+      add(g->name + ".a" + std::to_string(i), m.a, &m);
+      add(g->name + ".b" + std::to_string(i), m.centre, &m);
     }
     for (StudentLinear& l : g->linears) {
-      add(l.name + ".out_scale", l.out_scale, false);
-      add(l.name + ".bias", l.bias, false);
+      add(l.name + ".out_scale", l.out_scale);
+      add(l.name + ".bias", l.bias);
     }
   }
   for (size_t i = 0; i < blocks.size(); ++i) {
-    add("blocks." + std::to_string(i) + ".q_norm", blocks[i].q_norm, false);
-    add("blocks." + std::to_string(i) + ".k_norm", blocks[i].k_norm, false);
+    add("blocks." + std::to_string(i) + ".q_norm", blocks[i].q_norm);
+    add("blocks." + std::to_string(i) + ".k_norm", blocks[i].k_norm);
   }
-  add("final_norm", final_norm, false);
+  add("final_norm", final_norm);
+}
+
+std::vector<Parameter> Student::parameters() {
+  std::vector<Parameter> all;
+  for_parameters([&](const std::string& name, at::Tensor& value, const StudentGroup::Map* map) {
+    if (!value.requires_grad()) value = leaf(value);
+    // The size of A as a whole, root mean square of its singular values, is the unit of both A and B.
+    const double unit = map ? map->a.detach().square().sum({1, 2}).mean().div(map->dim).sqrt().item<double>()
+                            : value.detach().abs().mean().item<double>();
+    all.push_back({name, value, unit > 0 ? unit : 1.0, map != nullptr});
+  });
   return all;
+}
+
+Student Student::replica() const {
+  Student copy = *this;
+  copy.for_parameters([](const std::string&, at::Tensor& value, const StudentGroup::Map*) {
+    value = value.detach().requires_grad_(true);
+  });
+  return copy;
 }
 
 at::Tensor Student::embed(const at::Tensor& tokens) const {
@@ -123,10 +136,9 @@ at::Tensor Student::embed(const at::Tensor& tokens) const {
               .transpose(0, 1)
               .reshape({n, columns});
     }
-    rows = scale_and_rotate(q, embedding.in_scale, embedding.rotation, /*inverse=*/true) *
-           l.out_scale.index_select(0, ids).unsqueeze(1);
+    rows = rotate_back(q, embedding.in_scale, embedding.rotation) * l.out_scale.index_select(0, ids).unsqueeze(1);
   } else {
-    rows = l.weight.index_select(0, ids);
+    rows = l.weight.index_select(0, ids).to(at::kFloat);
   }
   return rows.view({tokens.size(0), tokens.size(1), rows.size(1)});
 }

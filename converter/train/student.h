@@ -62,9 +62,6 @@ struct StudentGroup {
   std::vector<at::Tensor> forward(const at::Tensor& x) const;
 };
 
-// x / sqrt(mean(x²) + eps) ⊙ weight over the last dimension; weight may be undefined.
-at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps);
-
 // From the outputs q, k, v [B · T, …] of attn_in to the input of o [B · T, heads · head_dim]: norms of q and k
 // (undefined: none), rope, causal attention.
 at::Tensor mix_heads(const std::vector<at::Tensor>& qkv, int64_t length, const fb::ArchitectureT& a,
@@ -93,6 +90,8 @@ class Student {
   const StudentGroup& head_group() const { return tied ? embedding : head; }
   // Every tensor that is trained, in a fixed order; wants_gradients is set on all of them.
   std::vector<Parameter> parameters();
+  // The same student, its parameters included, with gradients of its own.
+  Student replica() const;
   std::vector<StudentGroup*> groups();
 
   at::Tensor embed(const at::Tensor& tokens) const;       // [B, T] i64 → [B, T, hidden]
@@ -103,6 +102,9 @@ class Student {
   at::Tensor hidden(const at::Tensor& tokens) const;
 
  private:
+  // visit(name, tensor, the map that it belongs to or null) for every trained tensor in a fixed order.
+  template <class Visit>
+  void for_parameters(const Visit& visit);
   const fb::ArchitectureT* architecture_;
 };
 

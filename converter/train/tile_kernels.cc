@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "converter/base/bf16.h"
 #include "converter/base/clones.h"
 #include "converter/quantize/dct.h"
 
@@ -81,7 +82,7 @@ inline __attribute__((always_inline)) void affine_groups_backward(const float* u
         for (int64_t w = 0; w < W; ++w) sum[w] += a[i * D + j] * dz[j * W + w];
         for (int64_t w = 0; w < W; ++w) sum_a[(i * D + j) * W + w] += u[i * W + w] * dz[j * W + w];
       }
-      for (int64_t w = 0; w < W; ++w) du[i * W + w] = sum[w];
+      for (int64_t w = 0; w < W; ++w) du[i * W + w] += sum[w];
       for (int64_t w = 0; w < W; ++w) sum_b[i * W + w] += u[i * W + w] * dbeta[w];
     }
   }
@@ -109,19 +110,93 @@ SVQ_CLONES void affine8_backward(const float* u, const float* dz, const float* d
   affine_groups_backward<8>(u, dz, dbeta, a, b, groups, du, da, db);
 }
 
-SVQ_CLONES void load_whole(const float* rows, int64_t stride, int64_t columns, float* tile) {
-  for (int64_t k = 0; k < columns; ++k) {
-    for (int64_t w = 0; w < W; ++w) tile[k * W + w] = rows[w * stride + k];
+// Eight by eight values at a time: rows of eight, transposed in three steps of shuffles.
+typedef float Eight __attribute__((vector_size(32), aligned(4)));
+typedef int32_t EightInts __attribute__((vector_size(32)));
+typedef uint32_t EightWords __attribute__((vector_size(32)));
+typedef uint16_t EightHalves __attribute__((vector_size(16), aligned(2)));
+
+inline __attribute__((always_inline)) void load8(const float* p, Eight& v) { v = *reinterpret_cast<const Eight*>(p); }
+inline __attribute__((always_inline)) void load8(const uint16_t* p, Eight& v) {
+  v = reinterpret_cast<Eight>(__builtin_convertvector(*reinterpret_cast<const EightHalves*>(p), EightWords) << 16);
+}
+inline __attribute__((always_inline)) void store8(const Eight& v, float* p) { *reinterpret_cast<Eight*>(p) = v; }
+inline __attribute__((always_inline)) void store8(const Eight& v, uint16_t* p) {
+  const EightWords bits = reinterpret_cast<EightWords>(v);
+  *reinterpret_cast<EightHalves*>(p) = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, EightHalves);
+}
+
+inline __attribute__((always_inline)) void transpose8(Eight* v) {
+  constexpr EightInts low = {0, 8, 1, 9, 4, 12, 5, 13}, high = {2, 10, 3, 11, 6, 14, 7, 15};
+  constexpr EightInts even = {0, 1, 8, 9, 4, 5, 12, 13}, odd = {2, 3, 10, 11, 6, 7, 14, 15};
+  constexpr EightInts first = {0, 1, 2, 3, 8, 9, 10, 11}, second = {4, 5, 6, 7, 12, 13, 14, 15};
+  Eight a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = __builtin_shuffle(v[i], v[i + 1], low);
+    a[i + 1] = __builtin_shuffle(v[i], v[i + 1], high);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int k = 0; k < 2; ++k) {
+      b[i + 2 * k] = __builtin_shuffle(a[i + k], a[i + k + 2], even);
+      b[i + 2 * k + 1] = __builtin_shuffle(a[i + k], a[i + k + 2], odd);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    v[i] = __builtin_shuffle(b[i], b[i + 4], first);
+    v[i + 4] = __builtin_shuffle(b[i], b[i + 4], second);
   }
 }
 
-SVQ_CLONES void store_whole(const float* tile, int64_t columns, float* rows, int64_t stride) {
-  constexpr int64_t kRun = 16;  // a cache line of every token at a time
-  for (int64_t k = 0; k < columns; k += kRun) {
-    const int64_t end = k + kRun < columns ? k + kRun : columns;
-    for (int64_t w = 0; w < W; ++w) {
-      for (int64_t c = k; c < end; ++c) rows[w * stride + c] = tile[c * W + w];
+// target_clones does not reach templates: one plain function per type below.
+template <class T>
+inline __attribute__((always_inline)) void load_whole(const T* rows, int64_t columns, float* tile) {
+  Eight v[8];
+  for (int64_t k = 0; k < columns; k += 8) {
+    for (int64_t w = 0; w < W; w += 8) {
+      for (int i = 0; i < 8; ++i) load8(rows + (w + i) * columns + k, v[i]);
+      transpose8(v);
+      for (int i = 0; i < 8; ++i) store8(v[i], tile + (k + i) * W + w);
     }
+  }
+}
+
+template <class T>
+inline __attribute__((always_inline)) void store_whole(const float* tile, int64_t columns, T* rows) {
+  Eight v[8];
+  for (int64_t k = 0; k < columns; k += 8) {
+    for (int64_t w = 0; w < W; w += 8) {
+      for (int i = 0; i < 8; ++i) load8(tile + (k + i) * W + w, v[i]);
+      transpose8(v);
+      for (int i = 0; i < 8; ++i) store8(v[i], rows + (w + i) * columns + k);
+    }
+  }
+}
+
+SVQ_CLONES void load_whole_f32(const float* rows, int64_t columns, float* tile) { load_whole(rows, columns, tile); }
+SVQ_CLONES void load_whole_bf16(const uint16_t* rows, int64_t columns, float* tile) { load_whole(rows, columns, tile); }
+SVQ_CLONES void store_whole_f32(const float* tile, int64_t columns, float* rows) { store_whole(tile, columns, rows); }
+SVQ_CLONES void store_whole_bf16(const float* tile, int64_t columns, uint16_t* rows) {
+  store_whole(tile, columns, rows);
+}
+
+float to_float(float x) { return x; }
+float to_float(uint16_t x) { return from_bf16(x); }
+void put(float x, float& out) { out = x; }
+void put(float x, uint16_t& out) { out = to_bf16(x); }
+
+template <class T, class Whole>
+void load_any(const T* rows, int64_t tokens, int64_t columns, float* tile, const Whole& whole) {
+  if (tokens == W && columns % 8 == 0) return whole(rows, columns, tile);
+  for (int64_t k = 0; k < columns; ++k) {
+    for (int64_t w = 0; w < W; ++w) tile[k * W + w] = w < tokens ? to_float(rows[w * columns + k]) : 0.0f;
+  }
+}
+
+template <class T, class Whole>
+void store_any(const float* tile, int64_t tokens, int64_t columns, T* rows, const Whole& whole) {
+  if (tokens == W && columns % 8 == 0) return whole(tile, columns, rows);
+  for (int64_t w = 0; w < tokens; ++w) {
+    for (int64_t k = 0; k < columns; ++k) put(tile[k * W + w], rows[w * columns + k]);
   }
 }
 
@@ -153,18 +228,17 @@ void TileRotation::apply(float* tile, float* scratch, bool inverse) const {
   if (!inverse) mix(tile, scratch, false);
 }
 
-void load_tile(const float* rows, int64_t stride, int64_t tokens, int64_t columns, float* tile) {
-  if (tokens == W) return load_whole(rows, stride, columns, tile);
-  for (int64_t k = 0; k < columns; ++k) {
-    for (int64_t w = 0; w < W; ++w) tile[k * W + w] = w < tokens ? rows[w * stride + k] : 0.0f;
-  }
+void load_tile(const float* rows, int64_t tokens, int64_t columns, float* tile) {
+  load_any(rows, tokens, columns, tile, load_whole_f32);
 }
-
-void store_tile(const float* tile, int64_t tokens, int64_t columns, float* rows, int64_t stride) {
-  if (tokens == W) return store_whole(tile, columns, rows, stride);
-  for (int64_t w = 0; w < tokens; ++w) {
-    for (int64_t k = 0; k < columns; ++k) rows[w * stride + k] = tile[k * W + w];
-  }
+void load_tile(const uint16_t* rows, int64_t tokens, int64_t columns, float* tile) {
+  load_any(rows, tokens, columns, tile, load_whole_bf16);
+}
+void store_tile(const float* tile, int64_t tokens, int64_t columns, float* rows) {
+  store_any(tile, tokens, columns, rows, store_whole_f32);
+}
+void store_tile(const float* tile, int64_t tokens, int64_t columns, uint16_t* rows) {
+  store_any(tile, tokens, columns, rows, store_whole_bf16);
 }
 
 SVQ_CLONES void scale_tile(float* tile, const float* scale, int64_t columns) {

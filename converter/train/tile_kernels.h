@@ -24,9 +24,11 @@ class TileRotation {
   std::vector<float> matrix_;  // [factor, factor] DCT-II
 };
 
-// rows [tokens][columns] with `stride` elements between tokens ↔ tile [columns][16]; missing tokens are zeros.
-void load_tile(const float* rows, int64_t stride, int64_t tokens, int64_t columns, float* tile);
-void store_tile(const float* tile, int64_t tokens, int64_t columns, float* rows, int64_t stride);
+// rows [tokens][columns] ↔ tile [columns][16]; missing tokens are zeros. As uint16_t rows are bfloat16.
+void load_tile(const float* rows, int64_t tokens, int64_t columns, float* tile);
+void load_tile(const uint16_t* rows, int64_t tokens, int64_t columns, float* tile);
+void store_tile(const float* tile, int64_t tokens, int64_t columns, float* rows);
+void store_tile(const float* tile, int64_t tokens, int64_t columns, uint16_t* rows);
 
 void scale_tile(float* tile, const float* scale, int64_t columns);            // tile_k *= scale_k
 void add_tokens(float* tile, const float* per_token, int64_t columns);        // tile_kw += per_token_w
@@ -35,7 +37,7 @@ void sum_columns(const float* tile, int64_t columns, float* per_token);       //
 
 // One map's groups: u, z [groups·d][16]. z_g = A_gᵀ u_g; beta_w += Σ B·u.
 void affine_tile(const float* u, const float* a, const float* b, int64_t d, int64_t groups, float* z, float* beta);
-// du_g = A dz_g + B dbeta; da += u dzᵀ, db += u dbeta, summed over groups and tokens.
+// du_g += A dz_g + B dbeta; da += u dzᵀ, db += u dbeta, summed over groups and tokens.
 void affine_backward_tile(const float* u, const float* dz, const float* dbeta, const float* a, const float* b,
                           int64_t d, int64_t groups, float* du, float* da, float* db);
 

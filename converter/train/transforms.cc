@@ -31,6 +31,24 @@ void for_tiles(int64_t tokens, const Visit& visit) {
 
 int64_t tokens_in(int64_t tile, int64_t tokens) { return std::min(W, tokens - tile * W); }
 
+// Tile `t` of a tensor [tokens, columns] in f32 or bf16.
+void load(const at::Tensor& x, int64_t t, float* tile) {
+  const int64_t tokens = tokens_in(t, x.size(0)), columns = x.size(1), at = t * W * columns;
+  if (x.scalar_type() == at::kBFloat16) {
+    load_tile(static_cast<const uint16_t*>(x.data_ptr()) + at, tokens, columns, tile);
+  } else {
+    load_tile(x.data_ptr<float>() + at, tokens, columns, tile);
+  }
+}
+void store(const float* tile, int64_t t, at::Tensor& x) {
+  const int64_t tokens = tokens_in(t, x.size(0)), columns = x.size(1), at = t * W * columns;
+  if (x.scalar_type() == at::kBFloat16) {
+    store_tile(tile, tokens, columns, static_cast<uint16_t*>(x.data_ptr()) + at);
+  } else {
+    store_tile(tile, tokens, columns, x.data_ptr<float>() + at);
+  }
+}
+
 // fb::Rotation as what an AutogradContext can keep.
 void save_rotation(AutogradContext* ctx, const fb::Rotation& r) {
   ctx->saved_data["kind"] = static_cast<int64_t>(r.kind());
@@ -43,126 +61,164 @@ fb::Rotation saved_rotation(AutogradContext* ctx) {
                       static_cast<uint32_t>(ctx->saved_data["factor"].toInt()));
 }
 
-struct ScaleRotate : Function<ScaleRotate> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& scale, int64_t kind,
-                            int64_t block, int64_t factor, bool inverse) {
+struct RotateBack : Function<RotateBack> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& u_in, const at::Tensor& scale, int64_t kind,
+                            int64_t block, int64_t factor) {
     const fb::Rotation rotation(static_cast<fb::RotationKind>(kind), static_cast<uint32_t>(block),
                                 static_cast<uint32_t>(factor));
-    const at::Tensor x = x_in.contiguous();
-    ctx->save_for_backward({x, scale});
+    const at::Tensor u = u_in.contiguous();
+    ctx->save_for_backward({u, scale});
     save_rotation(ctx, rotation);
-    ctx->saved_data["inverse"] = inverse;
-    const int64_t tokens = x.size(0), columns = x.size(1);
+    const int64_t columns = u.size(1);
     const TileRotation rotate = tile_rotation(rotation, columns);
-    at::Tensor out = at::empty_like(x);
-    const float* s = scale.data_ptr<float>();
-    for_tiles(tokens, [&](int64_t begin, int64_t end) {
+    at::Tensor out = at::empty_like(u);
+    for_tiles(u.size(0), [&](int64_t begin, int64_t end) {
       std::vector<float> tile(columns * W), scratch(columns * W);
       for (int64_t t = begin; t < end; ++t) {
-        load_tile(x.data_ptr<float>() + t * W * columns, columns, tokens_in(t, tokens), columns, tile.data());
-        if (!inverse) scale_tile(tile.data(), s, columns);
-        rotate.apply(tile.data(), scratch.data(), inverse);
-        if (inverse) scale_tile(tile.data(), s, columns);
-        store_tile(tile.data(), tokens_in(t, tokens), columns, out.data_ptr<float>() + t * W * columns, columns);
+        load(u, t, tile.data());
+        rotate.apply(tile.data(), scratch.data(), true);
+        scale_tile(tile.data(), scale.data_ptr<float>(), columns);
+        store(tile.data(), t, out);
       }
     });
     return out;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor& x = saved[0];
-    const at::Tensor& scale = saved[1];
+    const at::Tensor &u = saved[0], &scale = saved[1];
     const at::Tensor g = grads[0].contiguous();
-    const bool inverse = ctx->saved_data["inverse"].toBool();
-    const int64_t tokens = x.size(0), columns = x.size(1), tiles = (tokens + W - 1) / W;
+    const int64_t tokens = u.size(0), columns = u.size(1), tiles = (tokens + W - 1) / W;
     const TileRotation rotate = tile_rotation(saved_rotation(ctx), columns);
-    at::Tensor dx = at::empty_like(x), partial = at::empty({tiles, columns}, at::kFloat);
-    const float* s = scale.data_ptr<float>();
+    at::Tensor du = at::empty_like(u), partial = at::empty({tiles, columns}, at::kFloat);
     for_tiles(tokens, [&](int64_t begin, int64_t end) {
       std::vector<float> tile(columns * W), other(columns * W), scratch(columns * W);
       for (int64_t t = begin; t < end; ++t) {
-        load_tile(g.data_ptr<float>() + t * W * columns, columns, tokens_in(t, tokens), columns, tile.data());
-        load_tile(x.data_ptr<float>() + t * W * columns, columns, tokens_in(t, tokens), columns, other.data());
-        float* sums = partial.data_ptr<float>() + t * columns;
-        if (inverse) {  // y = s ⊙ Hᵀ x
-          rotate.apply(other.data(), scratch.data(), true);
-          dot_tiles(tile.data(), other.data(), columns, sums);
-          scale_tile(tile.data(), s, columns);
-          rotate.apply(tile.data(), scratch.data(), false);
-        } else {  // y = H (s ⊙ x)
-          rotate.apply(tile.data(), scratch.data(), true);
-          dot_tiles(tile.data(), other.data(), columns, sums);
-          scale_tile(tile.data(), s, columns);
-        }
-        store_tile(tile.data(), tokens_in(t, tokens), columns, dx.data_ptr<float>() + t * W * columns, columns);
+        load(g, t, tile.data());
+        load(u, t, other.data());
+        rotate.apply(other.data(), scratch.data(), true);
+        dot_tiles(tile.data(), other.data(), columns, partial.data_ptr<float>() + t * columns);
+        scale_tile(tile.data(), scale.data_ptr<float>(), columns);
+        rotate.apply(tile.data(), scratch.data(), false);
+        store(tile.data(), t, du);
       }
     });
-    return {dx, partial.sum(0), {}, {}, {}, {}};
+    return {du, partial.sum(0), {}, {}, {}};
   }
 };
 
-struct ApplyMaps : Function<ApplyMaps> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& u_in, const at::Tensor& a_in,
-                               const at::Tensor& b_in, int64_t columns_per_map) {
-    const at::Tensor u = u_in.contiguous(), a = a_in.contiguous(), b = b_in.contiguous();
-    ctx->save_for_backward({u, a, b});
+// visit(map's number g, first column, groups) of maps over `columns` columns.
+template <class Visit>
+void for_maps(int64_t columns, int64_t d, int64_t columns_per_map, const Visit& visit) {
+  const int64_t per_map = columns_per_map > 0 ? columns_per_map : columns;
+  for (int64_t first = 0, g = 0; first < columns; first += per_map, ++g)
+    visit(g, first, std::min(per_map, columns - first) / d);
+}
+
+// Tensors: a and b of each map in turn. u is computed again in the backward pass rather than kept.
+struct TransformInput : Function<TransformInput> {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& scale,
+                               at::TensorList maps, const std::vector<int64_t>& columns_per_map, int64_t kind,
+                               int64_t block, int64_t factor, bool bf16) {
+    const fb::Rotation rotation(static_cast<fb::RotationKind>(kind), static_cast<uint32_t>(block),
+                                static_cast<uint32_t>(factor));
+    const at::Tensor x = x_in.contiguous();
+    variable_list saved{x, scale}, outputs;
+    for (const at::Tensor& m : maps) saved.push_back(m.contiguous());
+    ctx->save_for_backward(saved);
     ctx->saved_data["per_map"] = columns_per_map;
-    const int64_t tokens = u.size(0), columns = u.size(1), d = a.size(1);
-    const int64_t per_map = columns_per_map > 0 ? columns_per_map : columns;
-    at::Tensor z = at::empty_like(u), beta = at::empty({tokens}, at::kFloat);
+    save_rotation(ctx, rotation);
+    const int64_t tokens = x.size(0), columns = x.size(1), n = static_cast<int64_t>(columns_per_map.size());
+    for (int64_t i = 0; i < n; ++i) {
+      outputs.push_back(at::empty({tokens, columns}, bf16 ? at::kBFloat16 : at::kFloat));
+      outputs.push_back(at::empty({tokens}, at::kFloat));
+    }
+    const TileRotation rotate = tile_rotation(rotation, columns);
     for_tiles(tokens, [&](int64_t begin, int64_t end) {
-      std::vector<float> tile(columns * W), out(columns * W);
+      std::vector<float> tile(columns * W), out(columns * W), scratch(columns * W);
       for (int64_t t = begin; t < end; ++t) {
-        load_tile(u.data_ptr<float>() + t * W * columns, columns, tokens_in(t, tokens), columns, tile.data());
-        float sums[W] = {};
-        for (int64_t first = 0, g = 0; first < columns; first += per_map, ++g) {
-          affine_tile(tile.data() + first * W, a.data_ptr<float>() + g * d * d, b.data_ptr<float>() + g * d, d,
-                      std::min(per_map, columns - first) / d, out.data() + first * W, sums);
+        load(x, t, tile.data());
+        scale_tile(tile.data(), scale.data_ptr<float>(), columns);
+        rotate.apply(tile.data(), scratch.data(), false);
+        for (int64_t i = 0; i < n; ++i) {
+          const at::Tensor &a = saved[2 + 2 * i], &b = saved[3 + 2 * i];
+          const int64_t d = a.size(1);
+          float sums[W] = {};
+          for_maps(columns, d, columns_per_map[i], [&](int64_t g, int64_t first, int64_t groups) {
+            affine_tile(tile.data() + first * W, a.data_ptr<float>() + g * d * d, b.data_ptr<float>() + g * d, d,
+                        groups, out.data() + first * W, sums);
+          });
+          store(out.data(), t, outputs[2 * i]);
+          std::copy_n(sums, tokens_in(t, tokens), outputs[2 * i + 1].data_ptr<float>() + t * W);
         }
-        store_tile(out.data(), tokens_in(t, tokens), columns, z.data_ptr<float>() + t * W * columns, columns);
-        std::copy(sums, sums + tokens_in(t, tokens), beta.data_ptr<float>() + t * W);
       }
     });
-    return {z, beta};
+    return outputs;
   }
+
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &u = saved[0], &a = saved[1], &b = saved[2];
-    const int64_t tokens = u.size(0), columns = u.size(1), maps = a.size(0), d = a.size(1);
-    const int64_t tiles = (tokens + W - 1) / W, columns_per_map = ctx->saved_data["per_map"].toInt();
-    const int64_t per_map = columns_per_map > 0 ? columns_per_map : columns;
-    const at::Tensor dz = grads[0].defined() ? grads[0].contiguous() : at::zeros_like(u);
-    const at::Tensor dbeta = grads[1].defined() ? grads[1].contiguous() : at::zeros({tokens}, at::kFloat);
-    at::Tensor du = at::empty_like(u), da = at::zeros({tiles, maps, d, d}, at::kFloat),
-               db = at::zeros({tiles, maps, d}, at::kFloat);
+    const at::Tensor &x = saved[0], &scale = saved[1];
+    const std::vector<int64_t> columns_per_map = ctx->saved_data["per_map"].toIntVector();
+    const int64_t tokens = x.size(0), columns = x.size(1), tiles = (tokens + W - 1) / W,
+                  n = static_cast<int64_t>(columns_per_map.size());
+    const TileRotation rotate = tile_rotation(saved_rotation(ctx), columns);
+    at::Tensor dx = at::empty_like(x), partial = at::empty({tiles, columns}, at::kFloat);
+    variable_list dz(n), dbeta(n), da(n), db(n);
+    for (int64_t i = 0; i < n; ++i) {
+      if (grads[2 * i].defined()) dz[i] = grads[2 * i].contiguous();
+      if (grads[2 * i + 1].defined()) dbeta[i] = grads[2 * i + 1].contiguous();
+      const at::Tensor& a = saved[2 + 2 * i];
+      da[i] = at::zeros({tiles, a.size(0), a.size(1), a.size(1)}, at::kFloat);
+      db[i] = at::zeros({tiles, a.size(0), a.size(1)}, at::kFloat);
+    }
     for_tiles(tokens, [&](int64_t begin, int64_t end) {
-      std::vector<float> tile(columns * W), grad(columns * W), out(columns * W);
+      std::vector<float> in(columns * W), tile(columns * W), grad(columns * W), du(columns * W), scratch(columns * W);
       for (int64_t t = begin; t < end; ++t) {
-        load_tile(u.data_ptr<float>() + t * W * columns, columns, tokens_in(t, tokens), columns, tile.data());
-        load_tile(dz.data_ptr<float>() + t * W * columns, columns, tokens_in(t, tokens), columns, grad.data());
-        float per_token[W] = {};
-        std::copy_n(dbeta.data_ptr<float>() + t * W, tokens_in(t, tokens), per_token);
-        for (int64_t first = 0, g = 0; first < columns; first += per_map, ++g) {
-          affine_backward_tile(
-              tile.data() + first * W, grad.data() + first * W, per_token, a.data_ptr<float>() + g * d * d,
-              b.data_ptr<float>() + g * d, d, std::min(per_map, columns - first) / d, out.data() + first * W,
-              da.data_ptr<float>() + (t * maps + g) * d * d, db.data_ptr<float>() + (t * maps + g) * d);
+        load(x, t, in.data());
+        tile = in;
+        scale_tile(tile.data(), scale.data_ptr<float>(), columns);
+        rotate.apply(tile.data(), scratch.data(), false);
+        std::fill(du.begin(), du.end(), 0.0f);
+        for (int64_t i = 0; i < n; ++i) {
+          const at::Tensor &a = saved[2 + 2 * i], &b = saved[3 + 2 * i];
+          const int64_t maps = a.size(0), d = a.size(1);
+          float per_token[W] = {};
+          if (dz[i].defined()) {
+            load(dz[i], t, grad.data());
+          } else {
+            std::fill(grad.begin(), grad.end(), 0.0f);
+          }
+          if (dbeta[i].defined()) std::copy_n(dbeta[i].data_ptr<float>() + t * W, tokens_in(t, tokens), per_token);
+          for_maps(columns, d, columns_per_map[i], [&](int64_t g, int64_t first, int64_t groups) {
+            affine_backward_tile(tile.data() + first * W, grad.data() + first * W, per_token,
+                                 a.data_ptr<float>() + g * d * d, b.data_ptr<float>() + g * d, d, groups,
+                                 du.data() + first * W, da[i].data_ptr<float>() + (t * maps + g) * d * d,
+                                 db[i].data_ptr<float>() + (t * maps + g) * d);
+          });
         }
-        store_tile(out.data(), tokens_in(t, tokens), columns, du.data_ptr<float>() + t * W * columns, columns);
+        rotate.apply(du.data(), scratch.data(), true);
+        dot_tiles(du.data(), in.data(), columns, partial.data_ptr<float>() + t * columns);
+        scale_tile(du.data(), scale.data_ptr<float>(), columns);
+        store(du.data(), t, dx);
       }
     });
-    return {du, da.sum(0), db.sum(0), {}};
+    variable_list result{dx, partial.sum(0)};
+    for (int64_t i = 0; i < n; ++i) {
+      result.push_back(da[i].sum(0));
+      result.push_back(db[i].sum(0));
+    }
+    result.resize(result.size() + 5);  // what is not a tensor
+    return result;
   }
 };
 
 struct CodeProduct : Function<CodeProduct> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& z, const at::Tensor& codes) {
     ctx->save_for_backward({codes});
-    return at::linear(z.to(codes.scalar_type()), codes).to(at::kFloat);
+    return at::linear(z, codes);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const at::Tensor codes = ctx->get_saved_variables()[0];
-    return {at::mm(grads[0].to(codes.scalar_type()), codes).to(at::kFloat), {}};
+    return {at::mm(grads[0], ctx->get_saved_variables()[0]), {}};
   }
 };
 
@@ -174,19 +230,19 @@ struct RotateOutput : Function<RotateOutput> {
     const at::Tensor acc = acc_in.contiguous();
     const int64_t tokens = acc.size(0), rows = acc.size(1);
     const TileRotation rotate = tile_rotation(rotation, rows);
-    at::Tensor plain = at::empty_like(acc);  // H_outᵀ (acc + beta 1)
-    at::Tensor out = at::empty_like(acc);
+    // H_outᵀ (acc + beta 1), kept as exactly as acc is known.
+    at::Tensor plain = at::empty_like(acc), out = at::empty({tokens, rows}, at::kFloat);
     for_tiles(tokens, [&](int64_t begin, int64_t end) {
       std::vector<float> tile(rows * W), scratch(rows * W);
       for (int64_t t = begin; t < end; ++t) {
         float per_token[W] = {};
         std::copy_n(beta.data_ptr<float>() + t * W, tokens_in(t, tokens), per_token);
-        load_tile(acc.data_ptr<float>() + t * W * rows, rows, tokens_in(t, tokens), rows, tile.data());
+        load(acc, t, tile.data());
         add_tokens(tile.data(), per_token, rows);
         rotate.apply(tile.data(), scratch.data(), true);
-        store_tile(tile.data(), tokens_in(t, tokens), rows, plain.data_ptr<float>() + t * W * rows, rows);
+        store(tile.data(), t, plain);
         scale_tile(tile.data(), out_scale.data_ptr<float>(), rows);
-        store_tile(tile.data(), tokens_in(t, tokens), rows, out.data_ptr<float>() + t * W * rows, rows);
+        store(tile.data(), t, out);
       }
     });
     ctx->save_for_backward({plain, out_scale});
@@ -204,14 +260,14 @@ struct RotateOutput : Function<RotateOutput> {
     for_tiles(tokens, [&](int64_t begin, int64_t end) {
       std::vector<float> tile(rows * W), other(rows * W), scratch(rows * W);
       for (int64_t t = begin; t < end; ++t) {
-        load_tile(g.data_ptr<float>() + t * W * rows, rows, tokens_in(t, tokens), rows, tile.data());
-        load_tile(plain.data_ptr<float>() + t * W * rows, rows, tokens_in(t, tokens), rows, other.data());
+        load(g, t, tile.data());
+        load(plain, t, other.data());
         dot_tiles(tile.data(), other.data(), rows, partial.data_ptr<float>() + t * rows);
         scale_tile(tile.data(), out_scale.data_ptr<float>(), rows);
         rotate.apply(tile.data(), scratch.data(), false);
         float per_token[W];
         sum_columns(tile.data(), rows, per_token);
-        store_tile(tile.data(), tokens_in(t, tokens), rows, dacc.data_ptr<float>() + t * W * rows, rows);
+        store(tile.data(), t, dacc);
         std::copy_n(per_token, tokens_in(t, tokens), dbeta.data_ptr<float>() + t * W);
       }
     });
@@ -221,14 +277,25 @@ struct RotateOutput : Function<RotateOutput> {
 
 }  // namespace
 
-at::Tensor scale_and_rotate(const at::Tensor& x, const at::Tensor& scale, const fb::Rotation& r, bool inverse) {
-  return ScaleRotate::apply(x, scale, static_cast<int64_t>(r.kind()), static_cast<int64_t>(r.block()),
-                            static_cast<int64_t>(r.factor()), inverse);
+at::Tensor rotate_back(const at::Tensor& u, const at::Tensor& scale, const fb::Rotation& r) {
+  return RotateBack::apply(u, scale, static_cast<int64_t>(r.kind()), static_cast<int64_t>(r.block()),
+                           static_cast<int64_t>(r.factor()));
 }
 
-Affine apply_maps(const at::Tensor& u, const at::Tensor& a, const at::Tensor& b, int64_t columns_per_map) {
-  const auto out = ApplyMaps::apply(u, a, b, columns_per_map);
-  return {out[0], out[1]};
+std::vector<Affine> transform_input(const at::Tensor& x, const at::Tensor& scale, const fb::Rotation& r,
+                                    const std::vector<AffineMaps>& maps, at::ScalarType type) {
+  variable_list tensors;
+  std::vector<int64_t> columns_per_map;
+  for (const AffineMaps& m : maps) {
+    tensors.insert(tensors.end(), {m.a, m.b});
+    columns_per_map.push_back(m.columns_per_map);
+  }
+  const auto out =
+      TransformInput::apply(x, scale, at::TensorList(tensors), columns_per_map, static_cast<int64_t>(r.kind()),
+                            static_cast<int64_t>(r.block()), static_cast<int64_t>(r.factor()), type == at::kBFloat16);
+  std::vector<Affine> result;
+  for (size_t i = 0; i < maps.size(); ++i) result.push_back({out[2 * i], out[2 * i + 1]});
+  return result;
 }
 
 at::Tensor code_product(const at::Tensor& z, const at::Tensor& codes) { return CodeProduct::apply(z, codes); }

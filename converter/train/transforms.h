@@ -1,27 +1,34 @@
 // The differentiable pieces of a packed linear (schema/FORMAT.md), each one fused pass over the tokens:
 //   u = H (scale ⊙ x);   z_g = A_gᵀ u_g, beta = Σ_g B_g·u_g;   acc = z Cᵀ;   y = out_scale ⊙ H_outᵀ (acc + beta 1)
-// C: codes, centred on 0. All tensors f32 on the CPU; sums over tokens are taken in an order that does not depend on
-// the number of threads.
+// C: codes, centred on 0. On the CPU; all f32 but z and acc, which have the type of C (f32 or bf16, with their
+// gradients). Sums are f32, over tokens in an order that does not depend on the number of threads.
 #pragma once
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "svq_generated.h"
 
 namespace svq::convert {
 
-// u = H (scale ⊙ x); inverse: scale ⊙ Hᵀ x. x [T, K]; scale [K]; both may want gradients. Kind None: no rotation.
-at::Tensor scale_and_rotate(const at::Tensor& x, const at::Tensor& scale, const fb::Rotation& rotation, bool inverse);
+// scale ⊙ Hᵀ u. u [T, K]; scale [K]; both may want gradients. Kind None: no rotation.
+at::Tensor rotate_back(const at::Tensor& u, const at::Tensor& scale, const fb::Rotation& rotation);
 
-// u [T, K] → z [T, K] and beta [T]. a [G, d, d], b [G, d]: map g serves columns_per_map columns (0: all).
+// a [G, d, d], b [G, d]: map g serves columns_per_map columns (0: all).
+struct AffineMaps {
+  at::Tensor a, b;
+  int64_t columns_per_map = 0;
+};
+// z [T, K] and beta [T].
 struct Affine {
   at::Tensor z, beta;
 };
-Affine apply_maps(const at::Tensor& u, const at::Tensor& a, const at::Tensor& b, int64_t columns_per_map);
+// u of x [T, K] and scale [K], and z, beta of each of the maps. z in f32 or bf16.
+std::vector<Affine> transform_input(const at::Tensor& x, const at::Tensor& scale, const fb::Rotation& rotation,
+                                    const std::vector<AffineMaps>& maps, at::ScalarType type);
 
-// acc [T, N] = z Cᵀ. codes [N, K]: code − (2^bits − 1) / 2, in f32 or bf16, a constant; in bf16 with f32 sums if they
-// are.
+// acc [T, N] = z Cᵀ. codes [N, K]: code − (2^bits − 1) / 2, a constant.
 at::Tensor code_product(const at::Tensor& z, const at::Tensor& codes);
 
 // y = out_scale ⊙ H_outᵀ (acc + beta 1). acc [T, N], beta [T], out_scale [N].

@@ -12,6 +12,7 @@
 #include "converter/train/adam.h"
 #include "converter/train/attention.h"
 #include "converter/train/distill.h"
+#include "converter/train/pointwise.h"
 #include "converter/train/student.h"
 #include "tests/converter/quantize_reference.h"
 
@@ -192,6 +193,62 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
                          ::testing::Values(AttentionCase{1, 1, 1, 1, 4, 0}, AttentionCase{2, 6, 2, 40, 8, 0},
                                            AttentionCase{1, 4, 4, 300, 16, 0}, AttentionCase{1, 4, 2, 290, 8, 7},
                                            AttentionCase{1, 2, 1, 257, 8, 200}));
+
+// Values and gradients of `actual` are those of `plain`, which computes in f64.
+template <class Actual, class Plain>
+void expect_same_function(std::vector<at::Tensor> inputs, const Actual& actual, const Plain& plain) {
+  for (at::Tensor& t : inputs) t.requires_grad_(true);
+  const auto gradients = [&](const at::Tensor& y) {
+    torch::autograd::backward({y}, {normal(y.sizes().vec(), "d").to(y.scalar_type())});
+    std::vector<at::Tensor> all;
+    for (at::Tensor& t : inputs) {
+      all.push_back(t.grad().clone());
+      t.mutable_grad() = at::Tensor();
+    }
+    return all;
+  };
+  const at::Tensor y = actual(inputs), expected = plain(inputs);
+  EXPECT_LT(relative_difference(y, expected), 1e-6);
+  const auto of_actual = gradients(y), of_plain = gradients(expected);
+  for (size_t i = 0; i < inputs.size(); ++i) EXPECT_LT(relative_difference(of_actual[i], of_plain[i]), 2e-6) << i;
+}
+
+TEST(Pointwise, NormaliseEqualsThePlainFormula) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1, 7}, {70, 33}, {3, 5, 64}}) {
+    const auto plain = [](const std::vector<at::Tensor>& in) {
+      const at::Tensor x = in[0].to(at::kDouble), y = x * (x.square().mean(-1, true) + 1e-5).rsqrt();
+      return in.size() > 1 ? y * in[1].to(at::kDouble) : y;
+    };
+    const at::Tensor x = normal(shape, "x"), weight = normal({shape.back()}, "weight");
+    expect_same_function(
+        {x.clone(), weight}, [](auto& in) { return normalise(in[0], in[1], 1e-5); }, plain);
+    expect_same_function(
+        {x.clone()}, [](auto& in) { return normalise(in[0], {}, 1e-5); }, plain);
+  }
+}
+
+TEST(Pointwise, SiluProductEqualsThePlainFormula) {
+  const at::Tensor gate = normal({37, 45}, "gate") * 8, up = normal({37, 45}, "up");
+  expect_same_function(
+      {gate, up}, [](auto& in) { return silu_product(in[0], in[1]); },
+      [](auto& in) { return at::silu(in[0].to(at::kDouble)) * in[1].to(at::kDouble); });
+  const at::Tensor far = at::tensor({-1e4f, -200.0f, 200.0f, 1e4f}), one = at::ones({4});
+  EXPECT_TRUE(at::allclose(silu_product(far, one), at::silu(far), 1e-6, 1e-30));
+}
+
+TEST(Pointwise, DivergenceAndItsGradientEqualThePlainFormula) {
+  for (const int64_t vocab : {3, 16, 1000, 9001}) {
+    for (const bool bf16 : {false, true}) {
+      const at::Tensor wanted = (normal({5, vocab}, "wanted") * 6 + 40).to(bf16 ? at::kBFloat16 : at::kFloat);
+      at::Tensor logits = normal({5, vocab}, "logits") * 4 - 70;
+      const at::Tensor log_p = at::log_softmax(wanted.to(at::kDouble), -1),
+                       log_q = at::log_softmax(logits.to(at::kDouble), -1);
+      const double expected = (log_p.exp() * (log_p - log_q)).sum().item<double>();
+      EXPECT_NEAR(kl_gradient(wanted, logits, 0.25), expected, 1e-5 * (1 + expected)) << vocab;
+      EXPECT_LT(relative_difference(logits, (log_q.exp() - log_p.exp()) * 0.25), 3e-6) << vocab;
+    }
+  }
+}
 
 TEST(Adam, FirstStepsFollowTheFormula) {
   at::Tensor value = at::full({3}, 2.0, at::kFloat).requires_grad_(true);

@@ -49,6 +49,7 @@ void init_allocator() {
   mallopt(M_MMAP_MAX, 0);  // glibc accepts no threshold above 32 MB
   mallopt(M_TRIM_THRESHOLD, 2000 << 20);
   mallopt(M_TOP_PAD, 64 << 20);
+  mallopt(M_ARENA_MAX, 1);  // others would map and unmap what is large
 #endif
 }
 
