@@ -23,6 +23,11 @@ TEST(Perplexity, JsonFieldsAndNearlyUniform) {
   EXPECT_GT(j.at("standard_error"), 0);
   EXPECT_EQ(j.at("running_perplexity").size(), 5u);
   EXPECT_EQ(j.at("running_perplexity")[4], j.at("perplexity"));
+  EXPECT_EQ(j.at("tokens_scored"), 5 * 31);  // predictions from position 32 to 62
+  const auto every = run_json("svqeval", {"perplexity", tiny_model(), "--text", text_file(), "--context", "64",
+                                          "--chunks", "5", "--score", "all", "--json"});
+  EXPECT_EQ(every.at("tokens_scored"), 5 * 63);
+  EXPECT_NE(every.at("perplexity"), j.at("perplexity"));
 }
 
 TEST(Perplexity, SameForEveryThreadCount) {

@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
 
   PerplexityOptions perplexity;
-  CLI::App* p = app.add_subcommand("perplexity", "Perplexity of a text: the second half of each chunk is scored");
+  CLI::App* p = app.add_subcommand("perplexity", "Perplexity of a text, cut into chunks");
   p->footer("\nExample:\n  svqeval perplexity model.svq --text wikitext-test.txt --context 512 --chunks 16");
   p->add_option("FILE", perplexity.model, "The model (.svq)")->required()->type_name("");
   p->add_option("--text", perplexity.text, "The text, a plain file")->required()->type_name("TEXT");
@@ -52,6 +52,11 @@ int main(int argc, char** argv) {
   p->add_option("--chunks", perplexity.chunks, "Chunks to evaluate (default: all)")
       ->type_name("N")
       ->check(integer_between(1, 1 << 30));
+  p->add_option_function<std::string>(
+       "--score", [&](const std::string& what) { perplexity.score_all = what == "all"; },
+       "Predictions that count: half (the second half of each chunk, llama.cpp's rule; default) or all")
+      ->type_name("WHAT")
+      ->check(CLI::IsMember({"half", "all"}));
   add_session_options(*p, perplexity.session);
   p->add_flag("--json", perplexity.json, "Report as JSON");
 

@@ -58,8 +58,9 @@ int run_perplexity(const PerplexityOptions& o) {
   Scorer scorer(session.get(), info.vocab);
 
   if (!o.json)
-    fmt::print("{}: {} tokens, {} chunks of {}, second half of each scored, {} threads\n", o.text,
-               format_thousands(tokens.size()), n_chunks, o.context, svq_session_threads(session.get()));
+    fmt::print("{}: {} tokens, {} chunks of {}, {} scored, {} threads\n", o.text, format_thousands(tokens.size()), n_chunks,
+               o.context, o.score_all ? "every position" : "second half of each",
+               svq_session_threads(session.get()));
   Progress progress(true);
   Tally all;
   auto per_chunk = nlohmann::ordered_json::array();
@@ -68,7 +69,7 @@ int run_perplexity(const PerplexityOptions& o) {
   for (size_t c = 0; c < n_chunks; ++c) {
     const std::span<svq_token> chunk(&tokens[c * o.context], o.context);
     if (replace_first) chunk[0] = info.bos;
-    for (double log_probability : scorer.score(chunk, o.context / 2 + 1)) all.add(log_probability);
+    for (double log_probability : scorer.score(chunk, o.score_all ? 1 : o.context / 2 + 1)) all.add(log_probability);
     per_chunk.push_back(all.perplexity());
     const double rest = elapsed() / static_cast<double>(c + 1) * static_cast<double>(n_chunks - c - 1);
     progress.clear();
@@ -91,6 +92,7 @@ int run_perplexity(const PerplexityOptions& o) {
                 {"negative_log_likelihood", all.mean()},
                 {"context", o.context},
                 {"chunks", n_chunks},
+                {"score", o.score_all ? "all" : "half"},
                 {"tokens_scored", all.n},
                 {"running_perplexity", per_chunk},
                 {"threads", svq_session_threads(session.get())},
