@@ -18,6 +18,7 @@
 #include "converter/job/import.h"
 #include "converter/job/preflight.h"
 #include "converter/job/prefix.h"
+#include "converter/job/progressive.h"
 #include "converter/job/quality.h"
 #include "converter/job/report.h"
 #include "converter/job/sensitivity.h"
@@ -61,7 +62,7 @@ constexpr size_t kSensitivitySequences = 8;     // that Hessians are measured on
 constexpr const char* kLossesState = "losses";  // f64 of every level of every choice
 
 constexpr int64_t kCheckedSequences = 4;  // that the runtime is compared on
-constexpr int64_t kCheckedLength = 128;  // of those drawn from the file, where there are no others
+constexpr int64_t kCheckedLength = 128;   // of those drawn from the file, where there are no others
 
 constexpr double kCorrectionDamping = 0.05;  // of the mean diagonal (prefix.h)
 
@@ -104,6 +105,7 @@ class Conversion {
         work_(work),
         reporter_(reporter),
         pass_(model, options),
+        progressive_(model, options, plan, work, reporter, pass_),
         curvatures_(model, plan, work) {
     costs_.tokens =
         plan.needs_calibration ? double(options.calibration_sequences) * double(options.calibration_length) : 0;
@@ -151,10 +153,10 @@ class Conversion {
   void write(size_t index, const at::Tensor& hessian, std::unique_ptr<Correction> correction) {
     const PlannedGroup& group = plan_.groups[index];
     const double cost = costs_.group(group, options_.descent);
-    parts_[index] = std::make_unique<fb::PartT>(
-        write_group(group, model_, options_, work_.fingerprint(), hessian, std::move(correction),
-                    [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, work_.part_path(group.name),
-                    [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
+    parts_[index] = std::make_unique<fb::PartT>(write_group(
+        group, progressive_.model(), options_, work_.fingerprint(), hessian, std::move(correction),
+        [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, work_.part_path(group.name),
+        [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
     done_ += cost;
     if (options_.curvature_count() > 0) curvatures_.remove(group);
     report(group, *parts_[index]);
@@ -164,6 +166,7 @@ class Conversion {
   void quantize_block(int layer) {
     advance_to(layer);
     run_stages(layer, true);
+    begin_stage();
     save_hidden();
   }
 
@@ -196,9 +199,17 @@ class Conversion {
     return options_.curvature_count() * static_cast<double>(options_.calibration_length) * per_token;
   }
 
+  // Where a stage of training begins both models go on from what the quantized blocks give.
+  void begin_stage() {
+    if (!progressive_.begins_stage(position_)) return;
+    progressive_.prepare(position_, parts_, tokens(), sequences_, done_);
+    hidden_ = prefix_.clone();
+  }
+
   // Takes hidden_ and prefix_ through block `layer`; with `quantize`, parts that are missing are made on the way.
   void run_stages(int layer, bool quantize) {
     const bool bf16 = bf16_is_faster(c10::kCPU);  // where the stages run
+    progressive_.prepare(layer, parts_, tokens(), sequences_, done_);
     const int64_t at_once = std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / hidden_.size(1));
     BlockStages source(model_.architecture(), hidden_, at_once), quantized(model_.architecture(), prefix_, at_once);
     const double cost = block_cost(layer) / 4;
@@ -207,7 +218,7 @@ class Conversion {
       if (group.layer != layer) continue;
       // Matrices of [K, K] in double: those of 8960 columns take 642 MB each.
       if (group.needs_hessian && group.linears[0].columns > 4096) release_free_memory();
-      const StudentGroup floats = make_float_group(group, model_, bf16);
+      const StudentGroup floats = make_float_group(group, progressive_.model(), bf16);
       if (!parts_[i]) {
         reporter_.progress(group.name + " inputs", done_);
         Moments moments;
@@ -250,15 +261,18 @@ class Conversion {
       if (options_.calibration.empty()) total += costs_.sampling(plan_);
       const int layers = static_cast<int>(model_.architecture().n_layers);
       for (int layer = 0; layer < layers; ++layer) total += block_cost(layer);
-      for (int layer = 0; layer < layers && block_finished(layer); ++layer) done_ += block_cost(layer);
+      int finished = 0;
+      for (; finished < layers && block_finished(finished); ++finished) done_ += block_cost(finished);
+      done_ += progressive_.cost_before(finished);
       if (work_.contains("tokens") && options_.calibration.empty()) done_ += costs_.sampling(plan_);
     }
     if (options_.curvature_count() > 0) total += curvature_cost();
+    total += progressive_.cost();
     if (options_.trains())
       total += Finetune::cost(plan_, options_, plan_sequences(options_, wanted_sequences(options_)));
-    const auto finished = std::count_if(parts_.begin(), parts_.end(), [](const auto& p) { return p != nullptr; });
+    const auto parts_there = std::count_if(parts_.begin(), parts_.end(), [](const auto& p) { return p != nullptr; });
     if (work_.resumed())
-      reporter_.note("going on with " + work_.path().string() + ": " + std::to_string(finished) + " of " +
+      reporter_.note("going on with " + work_.path().string() + ": " + std::to_string(parts_there) + " of " +
                      std::to_string(parts_.size()) + " parts are there");
     reporter_.start_work(total * 1.01, done_);
   }
@@ -332,6 +346,7 @@ class Conversion {
     while (position_ < layer) {
       if (options_.follows_prefix()) {
         run_stages(position_, false);
+        begin_stage();
       } else {
         run_block(position_, false);
       }
@@ -409,6 +424,7 @@ class Conversion {
   WorkDirectory& work_;
   Reporter& reporter_;
   FloatPass pass_;
+  Progressive progressive_;
   OutputCurvatures curvatures_;
   Costs costs_{};
   double done_ = 0;
@@ -471,6 +487,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
     throw Error(options.calibration.string() + ": no such file (--calibration)");
   }
   Plan plan = options.has_budget() ? make_budget_plan(model, options) : make_plan(model, options);
+  if (options.trains() && options.follows_prefix()) options.progressive_tokens = progressive_tokens(options, plan);
   const auto disk = disk_use(plan, options);
   reporter.plan(model, plan, options, disk);
   for (const std::string& warning : model.warnings()) reporter.warning(warning);

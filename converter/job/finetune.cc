@@ -8,6 +8,7 @@
 #include "converter/job/cancel.h"
 #include "converter/job/preflight.h"
 #include "converter/job/prefix.h"
+#include "converter/job/teacher.h"
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
 #include "converter/models/float/vocabulary.h"
@@ -49,7 +50,7 @@ Finetune::Finetune(const Model& model, const Options& options, const Plan& plan,
       pass_(pass),
       sequences_(sequences),
       student_(model) {
-  teacher_.tokens = tokens;
+  tokens_ = tokens;
 }
 
 double Finetune::cost(const Plan& plan, const Options& options, const SequencePlan& sequences) {
@@ -88,55 +89,14 @@ void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts
   }
 }
 
-// The float model's hidden states after the final norm, for every sequence.
-void Finetune::run_teacher() {
-  const ForwardOptions& forward = pass_.forward_options();
-  const int64_t layers = model_.architecture().n_layers, count = teacher_.tokens.size(0),
-                length = teacher_.tokens.size(1);
-  teacher_.head = read_tensor(model_, head_slot(model_), -1, false);
-  if (bf16_is_faster(c10::kCPU)) teacher_.head = teacher_.head.to(at::kBFloat16);
-  teacher_.hidden = at::empty({count, length, static_cast<int64_t>(model_.architecture().hidden)}, at::kFloat);
-  const double cost = static_cast<double>(count * length) * teacher_cost(plan_);
-  const double start = done_;
-  if (work_.load("teacher", bytes_of(teacher_.hidden))) {
-    done_ = start + cost;
-    return;
-  }
-  const auto tag = [](int64_t layer) { return "teacher." + std::to_string(layer); };
-  int64_t first = layers;
-  while (first > 0 && !(work_.contains(tag(first)) && work_.load(tag(first), bytes_of(teacher_.hidden)))) --first;
-  if (first == 0) teacher_.hidden.copy_(pass_.embed(teacher_.tokens));
-  int64_t saved = first;
-  const auto started = Clock::now();
-  auto last_save = started;
-  const double per_layer = cost / static_cast<double>(layers);
-  for (int64_t layer = first; layer < layers; ++layer) {
-    pass_.block(static_cast<int>(layer), teacher_.hidden, {}, [&](double fraction) {
-      reporter_.progress("float model", start + (static_cast<double>(layer) + fraction) * per_layer);
-    });
-    const bool stop = stop_requested() && layer + 1 < layers;
-    if (stop || seconds_since(last_save) > kSecondsBetweenSaves) {
-      work_.save(tag(layer + 1), bytes_of(teacher_.hidden));
-      if (saved > 0) work_.remove(tag(saved));
-      saved = layer + 1;
-      last_save = Clock::now();
-    }
-    if (stop) throw Interrupted{};
-  }
-  for (int64_t i = 0; i < count; ++i)
-    teacher_.hidden[i].copy_(final_norm(model_, teacher_.hidden[i].to(forward.device), forward));
-  work_.save("teacher", bytes_of(teacher_.hidden));
-  if (saved > 0) work_.remove(tag(saved));
-  done_ = start + cost;
-  reporter_.group_done("float model", 0, seconds_since(started), done_);
-}
-
 // State: [step, planned steps, seconds, before ×4] in f64, the losses, then the optimiser's.
 Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seconds_left) {
   const auto started = Clock::now();
   done_ = reporter_.done();
   load_student(parts);
-  run_teacher();
+  const double teacher_work = static_cast<double>(tokens_.numel()) * teacher_cost(plan_);
+  teacher_ = make_teacher(model_, pass_, tokens_, work_, reporter_, done_, teacher_work);
+  done_ += teacher_work;
   Distillation distillation(student_, teacher_, activation_budget() / kSequencesPerStep);
   AdamOptions adam_options;
   adam_options.scale_rate = options_.scale_rate;

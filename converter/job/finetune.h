@@ -38,7 +38,6 @@ class Finetune {
   // The student's parameters as the file will hold them: 16-bit floats where it does.
   void round_student();
   void load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts);
-  void run_teacher();
   void write_parts(std::vector<std::unique_ptr<fb::PartT>>& parts);
 
   const Model& model_;
@@ -48,6 +47,7 @@ class Finetune {
   Reporter& reporter_;
   const FloatPass& pass_;
   const SequencePlan& sequences_;
+  at::Tensor tokens_;
   Student student_;
   Teacher teacher_;
   std::vector<GroupContent> contents_;  // of plan.groups

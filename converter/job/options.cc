@@ -107,6 +107,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   const auto widths = CLI::IsMember({2, 3, 4, 8, 16});
   int embedding_bits = 0, head_bits = 0;
   int curvature_sequences = -1;
+  int64_t progressive_tokens = -1;
   std::vector<std::string> overrides;
   std::string time_limit, size;
   double wanted_bits = o.bits;
@@ -163,6 +164,12 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
       ->group(what);
   app.add_option("--train-tokens", o.train_tokens, "tokens to train on (default: fast 131072, full 524288)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 32))
+      ->group(what);
+  app.add_option("--progressive-tokens", progressive_tokens,
+                 "tokens on which the blocks that are still in floats are trained to make up for those quantized "
+                 "before them; 0: none (default: as many as --train-tokens, 0 for models above 400 million weights, "
+                 "where it takes 20 bytes of memory a weight)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->group(what);
   app.add_option("--time-limit", time_limit,
                  "for the whole conversion, as 90m, 2h or 1h30m: training takes what is left of it, instead of "
@@ -262,6 +269,10 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     if (o.train_tokens > 0) return fail("--time-limit and --train-tokens exclude each other");
     if (o.effort == "none") return fail("--time-limit limits fine-tuning, which --effort none leaves out");
   }
+  if (progressive_tokens >= 0) o.progressive_tokens = progressive_tokens;
+  if (progressive_tokens > 0 && !o.trains())
+    return fail("--progressive-tokens needs fine-tuning (--effort fast or full)");
+  if (progressive_tokens > 0 && !o.follows_prefix()) return fail("--progressive-tokens needs --prefix quantized");
   if (curvature_sequences >= 0) o.curvature_sequences = curvature_sequences;
   if (embedding_bits != 0) o.embedding_bits = embedding_bits;
   if (head_bits != 0) o.head_bits = head_bits;
@@ -317,6 +328,7 @@ nlohmann::ordered_json recipe(const Options& o) {
   j["seed"] = o.seed;
   j["effort"] = o.trains() ? o.effort : "none";
   if (o.trains()) {
+    if (o.progressive_tokens) j["progressive_tokens"] = *o.progressive_tokens;
     if (o.time_limit > 0) j["time_limit"] = o.time_limit;
     if (o.time_limit == 0) j["train_tokens"] = o.training_tokens();
     j["scale_rate"] = o.scale_rate;

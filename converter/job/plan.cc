@@ -133,6 +133,12 @@ uint64_t training_memory(const Model& model, const Plan& plan, const Options& op
          uint64_t(kSequencesPerStep) * backward_memory(a, uint64_t(options.calibration_length));
 }
 
+// Weights, two moments and the gradients of two sequences, in f32.
+uint64_t progressive_memory(const Model& model, const Plan& plan, const Options& options) {
+  if (progressive_tokens(options, plan) == 0) return 0;
+  return 20 * plan.block_weights + training_memory(model, plan, options);
+}
+
 uint64_t curvature_bytes(const Plan& plan, const Options& options) {
   uint64_t bytes = 0;
   if (options.curvature_count() == 0) return 0;
@@ -182,8 +188,10 @@ uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& op
     const uint64_t solver = group.packed() ? metric + 4 * weights + 13 * largest : 0;
     quantizing = std::max({quantizing, solver, std::min<uint64_t>(half * 6, 256u << 20)});
   }
-  return kLibraries + std::max((activations + std::max(forward, quantizing)) * 5 / 4,
-                               std::max(training_memory(model, plan, options), curvature_memory(model, plan, options)));
+  return kLibraries +
+         std::max((activations + std::max(forward, quantizing)) * 5 / 4,
+                  std::max({training_memory(model, plan, options), progressive_memory(model, plan, options),
+                            curvature_memory(model, plan, options)}));
 }
 
 }  // namespace
@@ -210,6 +218,12 @@ const char* group_kind_name(GroupKind kind) {
 
 bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear) {
   return in_block(group) && linear.packed() && linear.rows <= kMostCurvatureRows;
+}
+
+int64_t progressive_tokens(const Options& options, const Plan& plan) {
+  constexpr uint64_t kMostWeights = 400'000'000;
+  if (!options.trains() || !options.follows_prefix()) return 0;
+  return options.progressive_tokens.value_or(plan.block_weights > kMostWeights ? 0 : options.training_tokens());
 }
 
 bool PlannedGroup::packed() const {

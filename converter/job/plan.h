@@ -55,6 +55,9 @@ struct Plan {
 inline constexpr uint64_t kMostCurvatureRows = 4096;
 bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear);
 
+// Tokens of training while quantizing (progressive.h).
+int64_t progressive_tokens(const Options& options, const Plan& plan);
+
 // Throws Error: an override that matches nothing, a width that a shape does not allow.
 Plan make_plan(const Model& model, const Options& options);
 

@@ -84,12 +84,23 @@ StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, b
     linear.name = l.name;
     linear.bits = 16;
     linear.rows = static_cast<int64_t>(l.rows);
-    linear.weight = read_tensor(model, l.slot, planned.layer, false).to(bf16 ? at::kBFloat16 : at::kFloat);
+    linear.product_type = bf16 ? at::kBFloat16 : at::kFloat;
+    linear.weight = read_tensor(model, l.slot, planned.layer, false).to(linear.product_type);
     if (l.bias) linear.bias = read_tensor(model, *l.bias, planned.layer, true);
     group.linears.push_back(std::move(linear));
   }
   if (planned.kind == GroupKind::kAttnIn) group.norm = read_tensor(model, Slot::kAttnNorm, planned.layer, true);
   if (planned.kind == GroupKind::kFfnIn) group.norm = read_tensor(model, Slot::kFfnNorm, planned.layer, true);
+  return group;
+}
+
+StudentGroup make_trained_group(const PlannedGroup& planned, const Model& model, bool bf16) {
+  StudentGroup group = make_float_group(planned, model, /*bf16=*/false);
+  for (size_t i = 0; i < group.linears.size(); ++i) {
+    StudentLinear& linear = group.linears[i];
+    if (planned.linears[i].packed()) linear.weight.requires_grad_(true);
+    if (bf16) linear.product_type = at::kBFloat16;
+  }
   return group;
 }
 
@@ -131,7 +142,8 @@ Moments measure_moments(const BlockStages& source, const BlockStages& quantized,
 Correction::Correction(const Moments& moments, double damping, const std::string& name) {
   const at::NoGradGuard no_grad;
   const at::Tensor& plain = moments.quantized;
-  const double sum = (plain.sum(at::kDouble) + moments.cross.sum(at::kDouble)).item<double>();  // finite if every term is
+  const double sum =
+      (plain.sum(at::kDouble) + moments.cross.sum(at::kDouble)).item<double>();  // finite if every term is
   if (!std::isfinite(sum))
     throw Error(name + ": the calibration activations hold a NaN or an infinity; finite values were expected");
   difference_ = moments.cross - plain;

@@ -20,7 +20,8 @@ int64_t training_steps(const Options& o) {
 
 int64_t wanted_sequences(const Options& o) {
   if (!o.trains()) return o.calibration_sequences + kHeldOut;
-  const int64_t all = training_steps(o) * kSequencesPerStep;
+  const int64_t all =
+      std::max(training_steps(o) * kSequencesPerStep, o.progressive_tokens.value_or(0) / o.calibration_length);
   const int64_t distinct = o.calibration.empty() ? (all + kEpochsOfSampled - 1) / kEpochsOfSampled : all;
   return std::max<int64_t>(distinct, o.calibration_sequences) + kHeldOut;
 }

@@ -79,7 +79,13 @@ void backward_through(const Student& student, const at::Tensor& tokens, bool kee
   const at::Tensor embedded = student.embed(tokens);
   std::vector<at::Tensor> inputs, outputs;
   at::Tensor h = embedded.detach();
-  for (const StudentBlock& block : student.blocks) {
+  for (size_t l = 0; l < student.blocks.size(); ++l) {
+    const StudentBlock& block = student.blocks[l];
+    if (l < student.first_trained_block) {
+      const at::NoGradGuard no_grad;
+      h = block.forward(h, a, rope);
+      continue;
+    }
     inputs.push_back(h.detach().requires_grad_(true));
     if (keep_activations) {
       outputs.push_back(block.forward(inputs.back(), a, rope));
@@ -104,19 +110,19 @@ void backward_through(const Student& student, const at::Tensor& tokens, bool kee
   }
   torch::autograd::backward({normalised}, {head_in.grad()});
   at::Tensor d = last.grad();
-  for (size_t l = student.blocks.size(); l-- > 0;) {
+  for (size_t l = student.blocks.size(); l-- > student.first_trained_block;) {
     at::Tensor out;
     if (keep_activations) {
-      out = outputs[l];
+      out = outputs.back();
       outputs.pop_back();
     } else {
-      out = student.blocks[l].forward(inputs[l], a, rope);
+      out = student.blocks[l].forward(inputs.back(), a, rope);
     }
     torch::autograd::backward({out}, {d});
-    d = inputs[l].grad();
+    d = inputs.back().grad();
     inputs.pop_back();
   }
-  if (embedded.requires_grad()) torch::autograd::backward({embedded}, {d});
+  if (embedded.requires_grad() && student.first_trained_block == 0) torch::autograd::backward({embedded}, {d});
 }
 
 Agreement Distillation::measure(const std::vector<int64_t>& sequences) const {

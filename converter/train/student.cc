@@ -31,7 +31,7 @@ std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
       const Affine& in = inputs[static_cast<size_t>(l.map)];
       y = rotate_output(code_product(in.z, l.codes), in.beta, l.out_scale, l.output_rotation);
     } else {
-      y = at::linear(x.to(l.weight.scalar_type()), l.weight).to(at::kFloat);
+      y = at::linear(x.to(l.product_type), l.weight.to(l.product_type)).to(at::kFloat);
     }
     if (on_output_gradient && y.requires_grad())
       y.register_hook([hook = on_output_gradient, i = outputs.size()](const at::Tensor& g) { hook(i, g); });
@@ -76,6 +76,13 @@ void Student::for_parameters(const Visit& visit) {
   const auto add = [&](const std::string& name, at::Tensor& value, const StudentGroup::Map* map = nullptr) {
     if (value.defined()) visit(name, value, map);
   };
+  if (first_trained_block > 0) {
+    for (StudentGroup* g : groups()) {
+      for (StudentLinear& l : g->linears)
+        if (l.weight.defined() && l.weight.requires_grad()) add(l.name + ".weight", l.weight);
+    }
+    return;
+  }
   for (StudentGroup* g : groups()) {
     add(g->name + ".norm", g->norm);
     add(g->name + ".scale", g->in_scale);

@@ -35,7 +35,8 @@ struct StudentLinear {
   fb::Rotation output_rotation;  // none for embedding and head
   int map = 0;
   // 16 bits:
-  at::Tensor weight;  // [N, K]
+  at::Tensor weight;                         // [N, K]; trained if it wants gradients
+  at::ScalarType product_type = at::kFloat;  // of its products: f32, or bf16 with f32 sums
 };
 
 // y_l = W_l x of every linear l that reads x.
@@ -85,6 +86,8 @@ class Student {
   at::Tensor final_norm;  // [hidden]
   StudentGroup head;      // no linears if tied
   bool tied = false;
+  // Above 0: only weights that want gradients are trained, in blocks from this one on.
+  size_t first_trained_block = 0;
 
   const fb::ArchitectureT& architecture() const { return *architecture_; }
   const StudentGroup& head_group() const { return tied ? embedding : head; }

@@ -295,20 +295,38 @@ TEST_F(Program, FineTuningGoesOnAfterAnyInterruption) {
   }
 }
 
+TEST_F(Program, TrainingWhileQuantizingGivesBetterCodes) {
+  write_model();
+  const auto divergence = [&](const char* tokens) {
+    const ProgramResult result =
+        run(tuned({"tiny.gguf", "-o", "t.svq", "--json", "--force", "--progressive-tokens", tokens}, 128));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return summary_of(result).at("tuning").at("quantized").at("kl").get<double>();
+  };
+  EXPECT_LT(divergence("8192"), divergence("0"));
+  const ProgramResult without = run(quick({"tiny.gguf", "-o", "t.svq", "--progressive-tokens", "64"}));
+  EXPECT_NE(without.status, 0);
+  EXPECT_NE(without.err.find("--effort"), std::string::npos) << without.err;
+}
+
 TEST_F(Program, CtrlCDuringFineTuningGivesAFileAndTheSameCommandGoesOn) {
   write_model();
   constexpr int kSteps = 400;
-  ASSERT_EQ(run(tuned({"tiny.gguf", "-o", "whole.svq", "--quiet"}, kSteps)).status, 0);
+  const auto tuned_at_the_end = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--progressive-tokens", "0"});
+    return tuned(arguments, kSteps);
+  };
+  ASSERT_EQ(run(tuned_at_the_end({"tiny.gguf", "-o", "whole.svq", "--quiet"})).status, 0);
   ProgramOptions options;
   options.signal = SIGINT;
   // Once the float model has run, fine-tuning is under way.
   options.kill_when = [&] { return fs::exists(path("t.svq.work/teacher.state")); };
-  const ProgramResult result = run(tuned({"tiny.gguf", "-o", "t.svq"}, kSteps), options);
+  const ProgramResult result = run(tuned_at_the_end({"tiny.gguf", "-o", "t.svq"}), options);
   ASSERT_EQ(result.status, 130) << result.err;
   EXPECT_NE(result.err.find("goes on"), std::string::npos) << result.err;
   ASSERT_TRUE(fs::exists(path("t.svq"))) << result.err;
   EXPECT_FALSE(read_text(path("whole.svq")) == read_text(path("t.svq")));
-  const ProgramResult rest = run(tuned({"tiny.gguf", "-o", "t.svq"}, kSteps));
+  const ProgramResult rest = run(tuned_at_the_end({"tiny.gguf", "-o", "t.svq"}));
   ASSERT_EQ(rest.status, 0) << rest.err;
   EXPECT_NE(rest.err.find("going on with fine-tuning after step"), std::string::npos) << rest.err;
   EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));

@@ -1,0 +1,65 @@
+// Training while quantizing: the blocks that are still in floats learn to make up for those that are quantized
+// already, a few blocks at a time. Their weights follow the float model's predictions end to end (train/distill.h), and
+// what is quantized next are these weights. So codes answer to the loss without being trained themselves: a few move,
+// by rounding, with the error feedback of the quantizer intact.
+#pragma once
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "converter/job/float_pass.h"
+#include "converter/job/plan.h"
+#include "converter/job/reporter.h"
+#include "converter/job/sequences.h"
+#include "converter/job/tuned_model.h"
+#include "converter/job/work_directory.h"
+#include "converter/train/distill.h"
+
+namespace svq::convert {
+
+class Progressive {
+ public:
+  Progressive(const Model& model, const Options& options, const Plan& plan, WorkDirectory& work, Reporter& reporter,
+              const FloatPass& pass);
+
+  bool enabled() const { return steps_ > 0; }
+  // The source with the weights that the latest prepare() chose.
+  const Model& model() const { return tuned_; }
+  // Block `layer` begins a stage: its inputs are what the quantized blocks before it give, for both models.
+  bool begins_stage(int layer) const { return enabled() && layer > 0 && layer < layers_ && layer % every_ == 0; }
+  // Makes model() what block `layer` is quantized from: trains the stages up to it whose weights are not in the work
+  // directory. parts: those of all blocks before it are there. done: progress, advanced by what is trained.
+  void prepare(int layer, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
+               const SequencePlan& sequences, double& done);
+
+  // Units of progress of all stages, the float model's pass included.
+  double cost() const;
+  // Of the stages that the first `layer` blocks needed.
+  double cost_before(int layer) const;
+
+ private:
+  double stage_cost() const;
+  std::string tag(int first) const { return "progressive." + std::to_string(first); }
+  // Linears of blocks from `first` on that are trained, in order.
+  std::vector<std::pair<const PlannedGroup*, size_t>> trained_linears(int first) const;
+  // Their weights as views of one vector.
+  void hold(int first, const at::Tensor& values);
+  void train(int first, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
+             const SequencePlan& sequences, double& done);
+  Student make_student(int first, const std::vector<std::unique_ptr<fb::PartT>>& parts);
+
+  const Model& model_;
+  const Options& options_;
+  const Plan& plan_;
+  WorkDirectory& work_;
+  Reporter& reporter_;
+  const FloatPass& pass_;
+  TunedModel tuned_;
+  Teacher teacher_;
+  at::Tensor values_;  // of trained_linears(stage_)
+  int stage_ = 0;      // first block of the stage whose weights model() gives
+  int layers_, every_;
+  int64_t steps_ = 0;  // of a stage
+};
+
+}  // namespace svq::convert
