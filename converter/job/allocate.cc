@@ -30,6 +30,16 @@ std::optional<size_t> next_on_hull(const std::vector<Level>& levels, size_t at) 
   return best;
 }
 
+// The widest plan that a budget can lead to.
+Plan largest_plan(const Model& model, const Options& options, const Plan& least) {
+  Options widest = options;
+  widest.overrides.clear();
+  for (const Choice& choice : open_choices(options, least))
+    widest.overrides.emplace_back(choice.name, choice.levels.back().bits);
+  widest.overrides.insert(widest.overrides.end(), options.overrides.begin(), options.overrides.end());
+  return make_plan(model, widest);
+}
+
 // Bytes of the file, or of the blocks' linears: whatever the budget is for.
 uint64_t spent(const Plan& plan, const Options& options) {
   return options.size_budget ? plan.file_bytes : plan.block_bytes;
@@ -87,7 +97,8 @@ Plan make_budget_plan(const Model& model, const Options& options) {
                           options.bit_budget,
                           8.0 * static_cast<double>(least) / static_cast<double>(plan.block_weights)));
   }
-  const uint64_t more = most - least;
+  const uint64_t useful = std::max(least, spent(largest_plan(model, options, plan), options));
+  const uint64_t more = std::min(most, useful) - least;
   plan.file_bytes += more;
   plan.data_bytes += more;
   plan.work_bytes += more * (options.trains() ? 2 : 1);

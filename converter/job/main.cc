@@ -3,6 +3,7 @@
 #include <new>
 
 #include "converter/base/error.h"
+#include "converter/base/standard_files.h"
 #include "converter/job/cancel.h"
 #include "converter/job/convert.h"
 #include "converter/job/preflight.h"
@@ -16,10 +17,15 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 int run(const svq::convert::Options& options) {
   svq::convert::Reporter reporter(options);
   try {
+    svq::convert::check_resources(options);
     svq::convert::convert(options, reporter);
-    return 0;
+    const std::string lost = svq::convert::output_failure();
+    if (lost.empty()) return 0;
+    reporter.error(lost);
   } catch (const svq::convert::Interrupted&) {
-    reporter.error("interrupted; the same command goes on from " + svq::convert::work_path(options).string());
+    const auto work = svq::convert::work_path(options);
+    reporter.error(std::filesystem::exists(work) ? "interrupted; the same command goes on from " + work.string()
+                                                 : "interrupted before anything was finished");
     return 130;
   } catch (const svq::convert::Error& error) {
     reporter.error(error.what());
@@ -35,6 +41,7 @@ int run(const svq::convert::Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  svq::convert::open_standard_files();
   svq::convert::Options options;
   if (const auto status = svq::convert::parse_command_line(argc, argv, options)) return *status;
   // Starts the program again where it helps: not for a wrong command line or a plan.

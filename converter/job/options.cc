@@ -3,11 +3,13 @@
 #include <sched.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include <fmt/format.h>
+
+#include "converter/job/reporter.h"
 
 namespace svq::convert {
 
@@ -39,9 +41,26 @@ int available_cpus() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
 }
 
-int fail(const std::string& sentence) {
-  std::fprintf(stderr, "svqconvert: %s\n", sentence.c_str());
-  return 2;
+// CLI11 takes "010" for eight: it is ten.
+std::string decimal(std::string text) {
+  const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+  if (text.find_first_not_of("0123456789", sign) != std::string::npos) return text;
+  while (text.size() > sign + 1 && text[sign] == '0') text.erase(sign, 1);
+  return text;
+}
+
+// CLI11's ranges let NaN pass.
+std::string refuse_nan(const std::string& text) {
+  double value = 0;
+  return CLI::detail::lexical_cast(text, value) && std::isnan(value) ? text + ": expected a number" : "";
+}
+
+// The sentence of CLI11, which lists arguments that are left over backwards.
+std::string usage_sentence(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError)) return error.what();
+  std::string words;
+  for (const std::string& word : app.remaining()) words += " " + word;
+  return "not expected on the command line:" + words;
 }
 
 // "90m", "1h30m", "45s" → seconds; 0 if it is not a duration.
@@ -127,13 +146,16 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
                  "unisvq, or the baselines quip (rotation and scalar LDLQ), gptq, rtn (round to nearest)")
       ->check(CLI::IsMember({"unisvq", "quip", "gptq", "rtn"}))
       ->group(what);
-  app.add_option("--embedding-bits", embedding_bits, "default 4; 16 with --bits 16")->check(widths)->group(what);
-  app.add_option("--head-bits", head_bits, "default 4; 16 with --bits 16; no effect where the embedding is the head")
+  app.add_option("--embedding-bits", embedding_bits, "default 4; 16 with --bits 16; chosen like the others with --size")
+      ->check(widths)
+      ->group(what);
+  app.add_option("--head-bits", head_bits, "the same; where the embedding is the head, --embedding-bits sets both")
       ->check(widths)
       ->group(what);
   app.add_option("--override", overrides,
-                 "PATTERN=BITS, repeatable: a glob on names such as 'blocks.*.down'; the last match wins")
+                 "repeatable: PATTERN is a glob on names such as 'blocks.*.down'; the last match wins")
       ->allow_extra_args(false)
+      ->option_text("PATTERN=BITS")
       ->group(what);
   app.add_option("--rotation", o.rotation,
                  "for sizes 2^k·r: mixed (across the odd factor r too), blocks, none (default mixed)")
@@ -185,8 +207,9 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   what = "Calibration";
   app.add_option("--calibration", o.calibration, "text file or .jsonl; default: text sampled from the model itself")
       ->group(what);
-  app.add_option("--calibration-field", o.calibration_fields, "JSONL fields that hold text (default: text)")
+  app.add_option("--calibration-field", o.calibration_fields, "JSONL fields that hold text, repeatable (default: text)")
       ->allow_extra_args(false)
+      ->option_text("TEXT")
       ->group(what);
   app.add_option(
          "--prefix", o.prefix,
@@ -207,7 +230,9 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--output-damping", o.output_damping, "of that curvature, relative to its mean diagonal (default 0.1)")
       ->check(CLI::Range(0.0, 1.0))
       ->group(what);
-  app.add_option("--seed", o.seed, "of signs and sampling (default 0)")->group(what);
+  app.add_option("--seed", o.seed, "of signs and sampling (default 0)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 53))
+      ->group(what);
 
   what = "Results";
   app.add_option("--export-dequantized", o.export_directory,
@@ -215,7 +240,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
                  "load it")
       ->group(what);
 
-  app.add_flag("!--no-report", o.report, "do not write OUTPUT.report.html")->group(what);
+  app.add_flag_callback("--no-report", [&o] { o.report = false; }, "do not write OUTPUT.report.html")->group(what);
 
   what = "Running";
   app.add_option("--work", o.work,
@@ -226,25 +251,39 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--device", o.device, "auto, cpu, cuda (default auto)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->group(what);
-  app.add_flag(
-         "!--no-check", o.check,
+  app.add_flag_callback(
+         "--no-check", [&o] { o.check = false; },
          "do not run the written file through the runtime, which has to agree with the converter's own evaluation")
       ->group(what);
   app.add_flag("--force", o.force, "overwrite the output, and discard the state of a different conversion")
       ->group(what);
   app.add_flag("--plan", o.plan_only, "print the plan and stop")->group(what);
-  app.add_flag("--json", o.json, "report as JSON lines on stdout: plan, progress, linear, summary, error")->group(what);
+  app.add_flag("--json", o.json,
+               "report as JSON lines on stdout: plan, allocation, progress, linear, warning, summary, error")
+      ->group(what);
   app.add_flag("--quiet", o.quiet, "print nothing but errors")->group(what);
 
   for (CLI::Option* option : app.get_options()) {  // ranges clutter the help; a wrong value is told them
-    if (option->get_type_name().find(" in [") != std::string::npos) option->get_validator()->description("");
+    if (option->get_type_name().find(" in [") == std::string::npos) continue;
+    option->get_validator()->description("");
+    option->check(refuse_nan)->transform(decimal);
   }
+  // Also what is wrong with a command line is told as JSON, wherever --json stands in it.
+  const bool json = std::find(argv, argv + argc, std::string_view("--json")) != argv + argc;
+  const auto fail = [&](const std::string& sentence) {
+    print_failure(sentence, json);
+    return 2;
+  };
   for (int i = 0; i < argc; ++i) o.command += (i ? " " : "") + (i ? shell_quoted(argv[i]) : "svqconvert");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // help, version
-    return fail(std::string(error.what()) + " (svqconvert --help lists the options)");
+    if (error.get_exit_code() != 0) return fail(usage_sentence(app, error) + " (svqconvert --help lists the options)");
+    app.exit(error);  // help, version
+    const std::string lost = output_failure();
+    if (lost.empty()) return 0;
+    print_failure(lost, false);
+    return 1;
   }
   const bool whole = wanted_bits == std::floor(wanted_bits);
   if (whole && is_width(static_cast<int>(wanted_bits))) {

@@ -10,6 +10,8 @@
 #include <system_error>
 
 #include "converter/base/error.h"
+#include "converter/job/report.h"
+#include "converter/models/float/startup.h"
 #include "converter/write/atomic_file.h"
 #include "converter/write/checksum.h"
 
@@ -54,13 +56,29 @@ void check_output(const Options& options) {
   const fs::path directory = directory_of(output);
   if (!fs::is_directory(directory, error))
     throw Error(directory.string() + ": no such directory to write " + output.filename().string() + " to");
-  if (fs::exists(output, error)) {
-    if (fs::equivalent(options.source, output, error))
-      throw Error(output.string() + ": the output is the source itself");
-    const bool partial = fs::exists(work_path(options) / (std::string(kPartialState) + ".state"), error);
-    if (!options.force && !partial) throw Error(output.string() + ": exists already; overwrite it by --force");
-  }
+  if (fs::exists(output, error) && fs::equivalent(options.source, output, error))
+    throw Error(output.string() + ": the output is the source itself");
+  const bool overwrite =
+      options.force || fs::exists(work_path(options) / (std::string(kPartialState) + ".state"), error);
+  if (!overwrite && fs::exists(output, error))
+    throw Error(output.string() + ": exists already; overwrite it by --force");
+  const fs::path report = report_path(options);
+  if (!overwrite && options.report && fs::exists(report, error))
+    throw Error(report.string() + ": exists already; overwrite it by --force, or write none by --no-report");
   if (access(directory.c_str(), W_OK | X_OK) != 0) throw_errno(directory, "write to this directory");
+}
+
+void check_resources(const Options& options) {
+  const fs::path& text = options.calibration;
+  std::error_code error;
+  if (!text.empty()) {
+    const std::string name = "--calibration " + text.string();
+    if (!fs::exists(text, error)) throw Error(name + ": no such file");
+    if (!fs::is_regular_file(text, error)) throw Error(name + ": is no regular file; expected a text file or .jsonl");
+    if (fs::file_size(text, error) == 0) throw Error(name + ": is empty; expected a text file or .jsonl");
+    if (access(text.c_str(), R_OK) != 0) throw_errno(text, "read");
+  }
+  if (options.device == "cuda") (void)choose_device(options.device);
 }
 
 std::vector<DiskUse> disk_use(const Plan& plan, const Options& options) {

@@ -8,8 +8,11 @@
 
 namespace svq::convert {
 
-// The output can be written, is not the source, and does not exist (unless options.force).
+// The output can be written, is not the source, and neither it nor its report exist (unless options.force).
 void check_output(const Options& options);
+
+// The calibration text is a file with content, and the device is there. A plan that passes can be carried out.
+void check_resources(const Options& options);
 
 // A state of this name says that the output is what an interrupted fine-tuning reached: it may be overwritten.
 inline constexpr const char* kPartialState = "partial";

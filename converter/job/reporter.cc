@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -19,10 +21,30 @@ using nlohmann::ordered_json;
 
 namespace {
 
+// Standard output and error may be full, closed, or a pipe nobody reads: hours of work go on. What is missing on
+// standard output is told at the end (output_failure), what is missing on standard error is dropped.
+int failed_write = 0;  // errno of the first on standard output
+
+void write_to(std::FILE* file, std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), file) != text.size() && file == stdout && failed_write == 0)
+    failed_write = errno;
+}
+
+void flush_output() {
+  if (std::fflush(stdout) != 0 && failed_write == 0) failed_write = errno;
+}
+
+void tell(const std::string& text) { write_to(stderr, text); }
+
+template <typename... T>
+void show(fmt::format_string<T...> format, T&&... values) {
+  write_to(stdout, fmt::format(format, std::forward<T>(values)...));
+}
+
 void emit(const ordered_json& event) {
   // Names come from files: what is not UTF-8 is replaced rather than refused.
-  fmt::print("{}\n", event.dump(-1, ' ', false, nlohmann::detail::error_handler_t::replace));
-  std::fflush(stdout);
+  show("{}\n", event.dump(-1, ' ', false, nlohmann::detail::error_handler_t::replace));
+  flush_output();
 }
 
 int terminal_width() {
@@ -155,7 +177,7 @@ void Reporter::plan(const Model& model, const Plan& plan, const Options& options
     return;
   }
   if (mode_ == Mode::kQuiet) return;
-  const auto line = [](const char* label, const std::string& text) { fmt::print("{:<13} {}\n", label, text); };
+  const auto line = [](const char* label, const std::string& text) { show("{:<13} {}\n", label, text); };
   line("source",
        fmt::format("{} ({}, {})", model.source_name(), model.source_format(), format_bytes(model.source_bytes())));
   line(
@@ -172,13 +194,13 @@ void Reporter::plan(const Model& model, const Plan& plan, const Options& options
                                                                       : " (a baseline)")
                      : "none: half precision");
   line("calibration", calibration);
-  fmt::print("\n{:<13} {:>8} {:>14} {:>6} {:>10}\n", "part", "linears", "weights", "bits", "size");
+  show("\n{:<13} {:>8} {:>14} {:>6} {:>10}\n", "part", "linears", "weights", "bits", "size");
   for (const auto& name : part_order()) {
     if (!parts.contains(name)) continue;
     const PartTotal& p = parts.at(name);
-    fmt::print("{:<13} {:>8} {:>14} {:>6} {:>10}\n", name, p.linears, p.weights, p.bits(), format_bytes(p.bytes));
+    show("{:<13} {:>8} {:>14} {:>6} {:>10}\n", name, p.linears, p.weights, p.bits(), format_bytes(p.bytes));
   }
-  fmt::print("\n");
+  show("\n");
   if (plan.at_most) line("widths", "these at least; more where the model loses most, chosen before quantization");
   line("output", fmt::format("{}: {}{} ({} bytes), {:.3f} bits per weight in the blocks", options.output.string(),
                              plan.at_most ? "at most " : "", format_bytes(plan.file_bytes), plan.file_bytes,
@@ -189,8 +211,8 @@ void Reporter::plan(const Model& model, const Plan& plan, const Options& options
     line("disk",
          fmt::format("{}: {} needed, {} free", d.where.string(), format_bytes(d.needed), format_bytes(d.available)));
   line("time", "told once the first steps are done");
-  fmt::print("\n");
-  std::fflush(stdout);
+  show("\n");
+  flush_output();
 }
 
 void Reporter::allocation(const Allocation& a, const Plan& plan) {
@@ -214,26 +236,26 @@ void Reporter::allocation(const Allocation& a, const Plan& plan) {
     const std::string& name = a.choices[i].name;
     rows[name.substr(name.rfind('.') + 1)] += std::to_string(a.choices[i].levels[a.chosen[i]].bits);
   }
-  fmt::print("{:<13} by block\n", "bits");
+  show("{:<13} by block\n", "bits");
   for (const auto& name : part_order()) {
-    if (rows.contains(name)) fmt::print("{:<13} {}\n", name, rows[name]);
+    if (rows.contains(name)) show("{:<13} {}\n", name, rows[name]);
   }
-  fmt::print("{:<13} {} ({} bytes), {:.3f} bits per weight in the blocks\n\n", "output", format_bytes(plan.file_bytes),
+  show("{:<13} {} ({} bytes), {:.3f} bits per weight in the blocks\n\n", "output", format_bytes(plan.file_bytes),
              plan.file_bytes, bits);
-  std::fflush(stdout);
+  flush_output();
 }
 
 void Reporter::note(const std::string& text) {
   if (mode_ != Mode::kText) return;
   end_progress();
-  fmt::print(stderr, "{}\n", text);
+  tell(text + "\n");
 }
 
 void Reporter::warning(const std::string& text) {
   if (mode_ == Mode::kQuiet) return;
   end_progress();
   if (mode_ == Mode::kJson) emit({{"event", "warning"}, {"message", text}});
-  fmt::print(stderr, "svqconvert: warning: {}\n", text);
+  tell("svqconvert: warning: " + text + "\n");
 }
 
 void Reporter::start_work(double total, double done_before) {
@@ -256,8 +278,8 @@ void Reporter::progress(const std::string& what, double done) {
     if (now - last_ < std::chrono::seconds(30)) return;
     last_ = now;
     const double left = seconds_left(done);
-    fmt::print(stderr, "{:>3.0f} %  {}{}\n", 100 * std::clamp(done / total_, 0.0, 1.0), what,
-               std::isfinite(left) ? fmt::format(", about {} left", format_seconds(left)) : " …");
+    tell(fmt::format("{:>3.0f} %  {}{}\n", 100 * std::clamp(done / total_, 0.0, 1.0), what,
+                     std::isfinite(left) ? fmt::format(", about {} left", format_seconds(left)) : " …"));
     return;
   }
   if (now - last_ < std::chrono::milliseconds(mode_ == Mode::kJson ? 500 : 100)) return;
@@ -279,14 +301,14 @@ void Reporter::draw(const std::string& what, double done) {
       fmt::format(" {:>3.0f} %  {} left", 100 * fraction, std::isfinite(left) ? format_seconds(left) : "–:––");
   const int room = std::clamp(terminal_width() - 26 - 20, 5, 40);
   const int filled = static_cast<int>(fraction * room);
-  fmt::print(stderr, "\r\033[K{:<24.24} [{:=<{}}{:<{}}]{}", what, "", filled, "", room - filled, tail);
+  tell(fmt::format("\r\033[K{:<24.24} [{:=<{}}{:<{}}]{}", what, "", filled, "", room - filled, tail));
   std::fflush(stderr);
   bar_drawn_ = true;
 }
 
 void Reporter::end_progress() {
   if (!bar_drawn_) return;
-  fmt::print(stderr, "\r\033[K");
+  tell("\r\033[K");
   std::fflush(stderr);
   bar_drawn_ = false;
 }
@@ -313,7 +335,7 @@ void Reporter::group_done(const std::string& group, double mean_error, double se
         fmt::format("{:>3.0f} %  {:<22} {:>6.1f} s", 100 * std::clamp(done / total_, 0.0, 1.0), group, seconds);
     if (mean_error > 0) text += fmt::format("  relative error {:.4f}", mean_error);
     if (std::isfinite(left)) text += fmt::format("  {} left", format_seconds(left));
-    fmt::print(stderr, "{}\n", text);
+    tell(text + "\n");
   }
 }
 
@@ -371,52 +393,62 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
     emit(j);
     return;
   }
-  fmt::print("{:<22} {:>15} {:>5} {:>15}\n", "linear", "shape", "bits", "relative error");
+  show("{:<22} {:>15} {:>5} {:>15}\n", "linear", "shape", "bits", "relative error");
   for (const auto& l : s.linears) {
-    fmt::print("{:<22} {:>15} {:>5} {:>15}\n", l.name, fmt::format("{} x {}", l.rows, l.columns), l.bits,
+    show("{:<22} {:>15} {:>5} {:>15}\n", l.name, fmt::format("{} x {}", l.rows, l.columns), l.bits,
                l.relative_error >= 0 ? fmt::format("{:.5f}", l.relative_error) : "–");
   }
-  fmt::print("\n{:<13} {:>8} {:>6} {:>10} {:>15}\n", "part", "linears", "bits", "size", "relative error");
+  show("\n{:<13} {:>8} {:>6} {:>10} {:>15}\n", "part", "linears", "bits", "size", "relative error");
   for (const auto& name : part_order()) {
     if (!parts.contains(name)) continue;
     const PartTotal& p = parts[name];
     const double error = geometric_mean(p.errors);
-    fmt::print("{:<13} {:>8} {:>6} {:>10} {:>15}\n", name, p.linears, p.bits(), format_bytes(p.bytes),
+    show("{:<13} {:>8} {:>6} {:>10} {:>15}\n", name, p.linears, p.bits(), format_bytes(p.bytes),
                error > 0 ? fmt::format("{:.5f}", error) : "–");
   }
   if (mean > 0)
-    fmt::print("\nrelative error of the blocks' linears (weighted by the Hessian, geometric mean): {:.5f}\n", mean);
+    show("\nrelative error of the blocks' linears (weighted by the Hessian, geometric mean): {:.5f}\n", mean);
   if (s.tuning || s.quality) {
     const Agreement& first = s.tuning ? s.tuning->before : *s.quality;
-    fmt::print("\n{:<22} {:>12} {:>12} {:>16}\n", "on held-out sequences", "perplexity", "KL to source",
+    show("\n{:<22} {:>12} {:>12} {:>16}\n", "on held-out sequences", "perplexity", "KL to source",
                "same top token");
-    fmt::print("{:<22} {:>12.3f}\n", "source", first.teacher_perplexity);
+    show("{:<22} {:>12.3f}\n", "source", first.teacher_perplexity);
     const auto row = [](const char* what, const Agreement& a) {
-      fmt::print("{:<22} {:>12.3f} {:>12.4f} {:>14.1f} %\n", what, a.perplexity, a.kl, 100 * a.same_top);
+      show("{:<22} {:>12.3f} {:>12.4f} {:>14.1f} %\n", what, a.perplexity, a.kl, 100 * a.same_top);
     };
     row("quantized", first);
     if (s.tuning) row("fine-tuned", s.tuning->after);
-    if (s.tuning) fmt::print("fine-tuned on {} tokens in {}\n", s.tuning->tokens, format_seconds(s.tuning->seconds));
+    if (s.tuning) show("fine-tuned on {} tokens in {}\n", s.tuning->tokens, format_seconds(s.tuning->seconds));
   }
   if (s.runtime) {
     const RuntimeCheck& r = *s.runtime;
-    fmt::print(
+    show(
         "\nthe runtime on {} {} tokens: perplexity {:.4f} ({:+.2f} % to the converter's {:.4f}); with int8 activations "
         "{:.4f} ({:+.2f} %); {}\n",
         r.tokens, r.held_out ? "held-out" : "sampled", r.runtime_float, 100 * r.difference(), r.converter, r.runtime,
         100 * r.int8_effect(), format_seconds(r.seconds));
   }
-  fmt::print(
+  show(
       "\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, in {}{}\n", options_.output.string(),
       format_bytes(s.file_bytes), s.file_bytes, s.bits_per_weight, format_seconds(s.seconds),
       s.total_seconds > s.seconds + 1 ? fmt::format(" ({} with earlier runs)", format_seconds(s.total_seconds)) : "");
-  std::fflush(stdout);
+  flush_output();
 }
 
 void Reporter::error(const std::string& sentence) {
   end_progress();
-  if (mode_ == Mode::kJson) emit({{"event", "error"}, {"message", sentence}});
-  fmt::print(stderr, "svqconvert: {}\n", sentence);
+  print_failure(sentence, mode_ == Mode::kJson);
+}
+
+void print_failure(const std::string& sentence, bool json) {
+  if (json) emit({{"event", "error"}, {"message", sentence}});
+  tell("svqconvert: " + sentence + "\n");
+}
+
+std::string output_failure() {
+  flush_output();
+  if (failed_write != 0) return std::string("standard output: cannot be written: ") + std::strerror(failed_write);
+  return std::ferror(stdout) ? "standard output: cannot be written" : "";
 }
 
 }  // namespace svq::convert

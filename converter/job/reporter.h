@@ -73,6 +73,11 @@ class Reporter {
   bool time_told_ = false;
 };
 
+// "svqconvert: SENTENCE" on standard error, and as an event on standard output.
+void print_failure(const std::string& sentence, bool json);
+// Flushes standard output. A sentence if anything written there since the start was lost, else "".
+std::string output_failure();
+
 uint64_t weight_bytes(uint64_t rows, uint64_t columns, int bits);  // codes or f16
 std::string format_bytes(uint64_t bytes);                          // "98.9 MB"
 std::string format_seconds(double seconds);                        // "1:23", "2:03:04"

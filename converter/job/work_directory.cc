@@ -75,13 +75,15 @@ int lock_directory(const fs::path& directory) {
 WorkDirectory::WorkDirectory(fs::path path, const nlohmann::ordered_json& fingerprint, bool restart)
     : path_(std::move(path)) {
   std::error_code error;
+  const bool had_lock = fs::exists(path_ / kLock, error);
   created_ = fs::create_directories(path_, error);
   if (!fs::is_directory(path_)) {
     throw Error(path_.string() +
                 ": cannot be used as work directory: " + (error ? error.message() : "it is not a directory"));
   }
   lock_ = lock_directory(path_);
-  const std::string text = fingerprint.dump(2) + "\n";
+  // Names come from files: what is not UTF-8 is replaced rather than refused.
+  const std::string text = fingerprint.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   fingerprint_ = text_checksum(text);
   try {
     if (fs::exists(path_ / kFingerprint)) {
@@ -97,7 +99,8 @@ WorkDirectory::WorkDirectory(fs::path path, const nlohmann::ordered_json& finger
         const auto found = nlohmann::ordered_json::parse(found_text, nullptr, false);
         if (found.is_object()) {
           difference = "differs";
-          for (const auto& [key, value] : fingerprint.items()) {
+          const auto wanted = nlohmann::ordered_json::parse(text);
+          for (const auto& [key, value] : wanted.items()) {
             if (!found.contains(key) || found[key] != value) {
               difference = "has " + key + " = " + (found.contains(key) ? found[key].dump() : "nothing") +
                            " where this one has " + value.dump();
@@ -123,7 +126,10 @@ WorkDirectory::WorkDirectory(fs::path path, const nlohmann::ordered_json& finger
       }
     }
     write_atomically(path_ / kFingerprint, text);
-  } catch (...) {
+  } catch (...) {  // a directory that is refused is left as it was found
+    std::error_code ignored;
+    if (!had_lock) fs::remove(path_ / kLock, ignored);
+    if (created_) fs::remove(path_, ignored);
     close(lock_);
     throw;
   }

@@ -42,7 +42,12 @@ TEST_F(Program, WrongOptionsAreNamed) {
   write_model();
   expect_refused({"tiny.gguf", "-o", "t.svq", "--bits", "5"}, {"--bits", "5"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--damping", "2"}, {"--damping", "2"}, 2);
+  for (const char* option : {"--damping", "--output-damping", "--scale-rate", "--map-rate"})
+    expect_refused({"tiny.gguf", "-o", "t.svq", option, "nan"}, {option, "nan"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--seed", "-1"}, {"--seed", "-1"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--seed", "18446744073709551617"}, {"--seed", "18446744073709551617"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--nonsense"}, {"--nonsense"}, 2);
+  expect_refused({"tiny.gguf", "one", "two", "-o", "t.svq"}, {"one two"}, 2);
   expect_refused({"tiny.gguf"}, {"--output"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--effort", "some"}, {"--effort", "some"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "soon"}, {"--time-limit soon", "1h30m"}, 2);
@@ -73,7 +78,14 @@ TEST_F(Program, UnusableFilesAreNamed) {
   expect_refused({"tiny.gguf", "-o", "tiny.gguf", "--force"}, {"tiny.gguf", "source itself"});
   expect_refused({"tiny.gguf", "-o", "folder"}, {"folder", "directory"});
   expect_refused({"tiny.gguf", "-o", "nowhere/t.svq"}, {"nowhere"});
-  expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "absent.txt"}, {"absent.txt"});
+  std::ofstream(path("empty.txt")).flush();
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "absent.txt", "--plan"}, {"absent.txt"});
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "folder", "--plan"}, {"--calibration folder", "file"});
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "empty.txt", "--plan"}, {"empty.txt", "is empty"});
+  std::ofstream(path("t.svq.report.html")) << "precious";
+  expect_refused({"tiny.gguf", "-o", "t.svq"}, {"t.svq.report.html", "exists", "--force", "--no-report"});
+  EXPECT_EQ(read_text(path("t.svq.report.html")), "precious");
+  fs::remove(path("t.svq.report.html"));
   std::ofstream(path("t.svq")) << "precious";
   expect_refused({"tiny.gguf", "-o", "t.svq"}, {"t.svq", "exists", "--force"});
   EXPECT_EQ(read_text(path("t.svq")), "precious");
@@ -113,6 +125,59 @@ TEST_F(Program, PlanDoesNothing) {
   EXPECT_FALSE(fs::exists(path("t.svq.work")));
 }
 
+// /dev/full and closed descriptors, by a shell.
+TEST_F(Program, OutputThatCannotBeWrittenDoesNotStopTheWork) {
+  write_model();
+  const auto shell = [&](std::vector<std::string> arguments, const std::string& redirection) {
+    std::string command = "cd '" + path("").string() + "' && exec " SVQ_CONVERT;
+    for (const std::string& a : arguments) command += " " + a;
+    const int status = std::system((command + " " + redirection).c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  };
+  for (const char* redirection : {"2>/dev/full", "2>&-"}) {  // dropped
+    EXPECT_EQ(shell(quick({"tiny.gguf", "-o", "t.svq", "--force"}), std::string(redirection) + " >/dev/null"), 0);
+    EXPECT_TRUE(fs::exists(path("t.svq")));
+    EXPECT_EQ(shell({"--nonsense"}, redirection), 2);
+  }
+  fs::remove(path("t.svq"));
+  for (const char* redirection : {">/dev/full 2>err", ">&- 2>err"}) {  // told at the end
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{"--help"},
+          {"--version"},
+          {"tiny.gguf", "-o", "new.svq", "--plan"},
+          {"tiny.gguf", "-o", "new.svq", "--plan", "--json"},
+          quick({"tiny.gguf", "-o", "t.svq", "--force", "--json"})}) {
+      EXPECT_EQ(shell(arguments, redirection), 1) << arguments[0];
+      EXPECT_NE(read_text(path("err")).find("svqconvert: standard output: cannot be written"), std::string::npos)
+          << arguments.back() << read_text(path("err"));
+    }
+  }
+  EXPECT_TRUE(fs::exists(path("t.svq")));
+}
+
+TEST_F(Program, ASizeBeyondTheModelIsNotPlannedFor) {
+  write_model();
+  const auto planned = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"tiny.gguf", "-o", "t.svq", "--plan", "--json"});
+    const ProgramResult result = run(more);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return nlohmann::json::parse(result.out);
+  };
+  const auto capped = planned({"--size", "999GB"}), small = planned({"--size", "90kB"});
+  EXPECT_EQ(small.at("file_bytes"), 90000);
+  EXPECT_LT(capped.at("file_bytes"), 200000);
+  EXPECT_GE(capped.at("file_bytes"), planned({"--override", "*=8"}).at("file_bytes"));
+}
+
+TEST_F(Program, ACalibrationTextMayHaveAnyName) {
+  write_model();
+  std::ofstream text(path("caf\xe9.txt"));
+  for (int i = 0; i < 300; ++i) text << "line " << i << " of a short text\n";
+  text.close();
+  const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--quiet", "--calibration", "caf\xe9.txt"}));
+  EXPECT_EQ(result.status, 0) << result.err;
+}
+
 TEST_F(Program, QuietSaysNothing) {
   write_model();
   const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq", "--quiet"}));
@@ -146,6 +211,9 @@ TEST_F(Program, JsonLinesTellEverything) {
   EXPECT_GT(linear["relative_error"], 0);
   const ProgramResult failed = run({"absent.gguf", "-o", "u.svq", "--json"});
   EXPECT_EQ(nlohmann::json::parse(failed.out)["event"], "error");
+  const ProgramResult wrong = run({"--nonsense", "--json"});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_EQ(nlohmann::json::parse(wrong.out)["event"], "error");
 }
 
 TEST_F(Program, TheSameCommandGivesTheSameBytes) {
@@ -361,6 +429,7 @@ TEST_F(Program, AForeignDirectoryIsNoWorkDirectory) {
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("letter.txt"), std::string::npos) << result.err;
   EXPECT_EQ(read_text(path("mine/letter.txt")), "do not touch");
+  EXPECT_FALSE(fs::exists(path("mine/lock")));
 }
 
 TEST_F(Program, TwoRunsDoNotShareAWorkDirectory) {

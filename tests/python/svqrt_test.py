@@ -42,6 +42,20 @@ class Text(unittest.TestCase):
         with self.assertRaisesRegex(svqrt.Error, "budget of 10"):
             svqrt.Model(PATH, memory_budget=10)
 
+    def test_what_c_would_cut_short_is_refused(self):
+        for call in (lambda: svqrt.Model(PATH + "\0junk"), lambda: self.model.chat([("user", "a\0b")]),
+                     lambda: self.model.chat([("us\0er", "a")]), lambda: self.model.chat([("user", "a")], tools="[]\0")):
+            with self.assertRaisesRegex(ValueError, "NUL"):
+                call()
+        self.assertEqual(self.model.detokenize(self.model.tokenize("a\0b")), "a\0b")
+        for token in (2**31, 2**32 + 5, -2**31 - 1):
+            with self.assertRaisesRegex(ValueError, str(token)):
+                self.model.detokenize([token])
+            with self.assertRaisesRegex(ValueError, str(token)):
+                self.model.is_end(token)
+        with self.assertRaisesRegex(ValueError, "memory_limit"):
+            svqrt.Model(PATH, memory_limit=2**64 + 1)
+
 
 class Sessions(unittest.TestCase):
     def setUp(self):
@@ -57,6 +71,17 @@ class Sessions(unittest.TestCase):
         self.session.truncate()
         stopped = self.session.generate([1, 2, 3], 50, lambda text, token: False)
         self.assertIn(stopped.stop, ("end", "callback"))
+
+    def test_numbers_out_of_range_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "max_tokens"):
+            self.session.generate([1], -1)
+        with self.assertRaisesRegex(ValueError, "max_tokens"):
+            list(self.session.stream([1], -1))
+        with self.assertRaisesRegex(ValueError, str(2**32 + 5)):
+            self.session.eval([2**32 + 5])
+        with self.assertRaisesRegex(ValueError, "position"):
+            self.session.truncate(-1)
+        self.assertEqual(self.session.position, 0)
 
     def test_an_exception_in_the_callback_is_raised(self):
         def fail(text, token):

@@ -2,13 +2,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string>
 
 #include "tests/runtime/tiny_model.h"
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: svq_make_tiny OUT [bits]\n");
-    return 2;
+  if (argc < 2 || argv[1][0] == '-') {
+    const bool asked = argc > 1 && (std::string(argv[1]) == "--help" || std::string(argv[1]) == "-h");
+    std::fprintf(asked ? stdout : stderr, "usage: svq_make_tiny OUT [bits]\n");
+    return asked ? 0 : 2;
   }
   try {
     svq::test::TinyOptions options;

@@ -3,10 +3,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <string>
 
 #include "tests/sources/tiny_gguf.h"
 
 int main(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') {
+    const bool asked = argc > 1 && (std::string(argv[1]) == "--help" || std::string(argv[1]) == "-h");
+    std::fprintf(asked ? stdout : stderr,
+                 "usage: svq_make_tiny_gguf OUT.gguf [llama|mistral|qwen2|qwen3] [untied] [hidden=64] …\n");
+    return asked ? 0 : 2;
+  }
   svq::test::TinyShape shape;
   const std::map<std::string, uint32_t*> numbers = {
       {"hidden", &shape.hidden}, {"intermediate", &shape.intermediate}, {"layers", &shape.layers},
@@ -25,10 +32,6 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "svq_make_tiny_gguf: %s is no size of a model\n", argv[i]);
       return 2;
     }
-  }
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: svq_make_tiny_gguf OUT.gguf [llama|mistral|qwen2|qwen3] [untied] [hidden=64] …\n");
-    return 2;
   }
   svq::test::write_file(argv[1], svq::test::tiny_gguf(shape).build());
   return 0;

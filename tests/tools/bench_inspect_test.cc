@@ -18,6 +18,7 @@ std::vector<std::string> quick(std::vector<std::string> more) {
 
 TEST(Bench, JsonFields) {
   const auto j = run_json("svqbench", quick({"--threads", "1,2", "--depth", "0,16", tiny_model(), "--json"}));
+  EXPECT_EQ(j.at("device"), "cpu");
   for (const char* key : {"model", "isa", "file_bytes", "decode_bytes", "load_seconds", "session_bytes",
                           "peak_memory_bytes", "peak_memory_above_file_bytes"})
     EXPECT_TRUE(j.contains(key)) << key;
@@ -63,6 +64,11 @@ TEST(Bench, ComparesWithAnEarlierReport) {
   const Outcome other = run("svqbench", quick({tiny_model(), "--kv-bits", "8", "--compare", path}));
   EXPECT_EQ(other.exit_code, 1);
   EXPECT_NE(other.err.find("kv_bits is 16, expected 8"), std::string::npos) << other.err;
+  earlier.at("results")[1]["test"] = 5;
+  std::ofstream(path) << earlier;
+  const Outcome damaged = run("svqbench", quick({tiny_model(), "--threads", "1", "--compare", path}));
+  EXPECT_EQ(damaged.exit_code, 1);
+  EXPECT_NE(damaged.err.find(path + ": results[1].test is 5, expected"), std::string::npos) << damaged.err;
   std::ofstream(path) << "[]";
   EXPECT_EQ(run("svqbench", quick({tiny_model(), "--compare", path})).exit_code, 1);
 }
@@ -87,6 +93,30 @@ TEST(Bench, Table) {
   EXPECT_EQ(o.exit_code, 0) << o.err;
   for (const char* text : {"pp8", "tg4", "tok/s", "peak memory"})
     EXPECT_NE(o.out.find(text), std::string::npos) << o.out;
+}
+
+TEST(Bench, OptionsWithoutEffectAreRefused) {
+  const auto refused = [](const std::vector<std::string>& arguments, int code, const std::string& mentions) {
+    const Outcome o = run("svqbench", arguments);
+    EXPECT_EQ(o.exit_code, code);
+    EXPECT_NE(o.err.find(mentions), std::string::npos) << o.err;
+    EXPECT_EQ(o.out, "");
+  };
+  refused({"smollm2-135m", "--device", "cuda"}, 1, "--device cuda: smollm2-135m is a shape");
+  refused({tiny_model(), "--bits", "4"}, 2, "--bits: ");
+  for (const char* option : {"--csv", "--compare", "--bits", "--prompt", "--device"}) {
+    std::vector<std::string> a = {tiny_model(), "--manners", option};
+    if (option != std::string("--csv")) a.push_back(option == std::string("--device") ? "auto" : "2");
+    refused(a, 2, std::string(option).substr(2));
+  }
+}
+
+TEST(Bench, MannersAsJson) {
+  const auto j = run_json("svqbench", {tiny_model(), "--manners", "--threads", "1", "--json"});
+  for (const char* key : {"prefill_seconds", "saved_bytes", "save_seconds", "restore_seconds", "fork_seconds",
+                          "grammar_seconds", "eval_seconds_per_token", "draw_seconds_per_token"})
+    EXPECT_GT(j.at(key), 0) << key;
+  EXPECT_TRUE(j.at("cancels").is_array());
 }
 
 TEST(Bench, UnknownShapeListsTheShapes) {

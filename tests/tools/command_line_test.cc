@@ -1,5 +1,8 @@
 // What every program has in common: help, errors, exit codes.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
 
 #include "tests/tools/fixture.h"
 
@@ -83,16 +86,60 @@ TEST_P(EveryProgram, GarbageIsRefused) {
   expect_sentence(o, GetParam().name, "garbage.svq");
 }
 
+// Exit code of a program in a shell; 128 + n when ended by signal n.
+int shell(const std::string& command) {
+  const int status = std::system(("exec " + std::string(SVQ_TOOLS_DIR) + "/" + command).c_str());
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 TEST_P(EveryProgram, FullDiskIsAnError) {
   if (!std::string(SVQ_TOOLS_EMULATOR).empty()) GTEST_SKIP() << "run by an emulator";
-  const std::string program = std::string(SVQ_TOOLS_DIR) + "/" + GetParam().name;
-  EXPECT_NE(std::system((program + " --help >/dev/full 2>/dev/null").c_str()), 0);
+  const std::string program = GetParam().name;
+  for (const char* output : {">/dev/full", ">&-"}) {
+    EXPECT_EQ(shell(program + " --help 2>/dev/null " + output), 1) << output;
+    EXPECT_EQ(shell(program + " --version 2>/dev/null " + output), 1) << output;
+  }
+}
+
+TEST_P(EveryProgram, DiagnosticsThatCannotBeWrittenAreDropped) {
+  if (!std::string(SVQ_TOOLS_EMULATOR).empty()) GTEST_SKIP() << "run by an emulator";
+  std::string valid = GetParam().name, missing = GetParam().name;
+  for (const std::string& a : arguments(GetParam(), tiny_model())) valid += " '" + a + "'";
+  for (const std::string& a : arguments(GetParam(), "/no/such/model.svq")) missing += " '" + a + "'";
+  const int code = shell(valid + " >/dev/null 2>/dev/null");
+  for (const char* error : {" >/dev/null 2>/dev/full", " >/dev/null 2>&-"}) {
+    EXPECT_EQ(shell(valid + error), code) << error;
+    EXPECT_EQ(shell(missing + error), 1) << error;
+    EXPECT_EQ(shell(GetParam().name + std::string(" --no-such-option") + error), 2) << error;
+  }
+}
+
+TEST(Run, ClosedInputIsItsEnd) {
+  if (!std::string(SVQ_TOOLS_EMULATOR).empty()) GTEST_SKIP() << "run by an emulator";
+  EXPECT_EQ(shell("svqrun " + tiny_model() + " -n 2 <&-"), 0);
 }
 
 TEST(Inspect, FullDiskIsAnError) {
   if (!std::string(SVQ_TOOLS_EMULATOR).empty()) GTEST_SKIP() << "run by an emulator";
-  const std::string command = std::string(SVQ_TOOLS_DIR) + "/svqinspect " + tiny_model();
-  EXPECT_NE(std::system((command + " >/dev/full 2>/dev/null").c_str()), 0);
+  for (const char* output : {">/dev/full", ">&-"})
+    EXPECT_EQ(shell("svqinspect " + tiny_model() + " 2>/dev/null " + output), 1) << output;
+}
+
+TEST(CommandLine, WhatIsLeftOverIsListedInItsOrder) {
+  expect_sentence(run("svqrun", {tiny_model(), "one", "two", "three"}), "svqrun", "one two three");
+}
+
+TEST(CommandLine, NumbersAreDecimal) {
+  const Outcome o = run("svqrun", {tiny_model(), "--context", "010", "-p", "hello"});
+  EXPECT_NE(o.err.find("of the context's 10 are free"), std::string::npos) << o.err;
+  expect_sentence(run("svqrun", {tiny_model(), "--context", "0x10"}), "svqrun", "--context: is 0x10, expected a whole");
+}
+
+TEST(Eval, UsageErrorsNameTheCommand) {
+  expect_sentence(run("svqeval", {"perplexity", tiny_model()}), "svqeval", "see svqeval perplexity --help");
+  const Outcome o = run("svqeval", {"foo"});
+  EXPECT_EQ(o.exit_code, 2);
+  expect_sentence(o, "svqeval", "foo: is no command, expected perplexity or choices");
 }
 
 }  // namespace

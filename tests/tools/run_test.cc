@@ -25,6 +25,16 @@ TEST(Run, JsonFields) {
   EXPECT_GT(j.at("context_tokens"), j.at("prompt_tokens"));
 }
 
+TEST(Run, JsonHasALineForEveryLine) {
+  const Outcome o = run("svqrun", {tiny_model(), "-n", "2", "--json"}, {.input = "/tmp\n/reset\nhello\n"});
+  EXPECT_EQ(o.exit_code, 0) << o.err;
+  const auto lines = json_lines(o.out);
+  ASSERT_EQ(lines.size(), 3u) << o.out;
+  EXPECT_GT(lines[0].at("prompt_tokens"), 4);  // no command: a prompt
+  EXPECT_EQ(lines[1].at("command"), "/reset");
+  EXPECT_TRUE(lines[2].contains("text"));
+}
+
 TEST(Run, RawPromptHasNoChatFormat) {
   const auto j = run_json("svqrun", {tiny_model(), "-p", "hello", "-n", "1", "--raw", "--json"});
   EXPECT_EQ(j.at("prompt_tokens"), 5);
@@ -104,10 +114,11 @@ TEST(Run, ResetForgets) {
                         {.input = "one\n/reset\none\none\n/quit\none\n"});
   EXPECT_EQ(o.exit_code, 0) << o.err;
   const auto turns = json_lines(o.out);
-  ASSERT_EQ(turns.size(), 3u);
-  EXPECT_EQ(turns[0].at("context_tokens"), turns[1].at("context_tokens"));
-  EXPECT_EQ(turns[0].at("text"), turns[1].at("text"));
-  EXPECT_GT(turns[2].at("context_tokens"), turns[1].at("context_tokens"));
+  ASSERT_EQ(turns.size(), 4u);
+  EXPECT_EQ(turns[1].at("command"), "/reset");
+  EXPECT_EQ(turns[0].at("context_tokens"), turns[2].at("context_tokens"));
+  EXPECT_EQ(turns[0].at("text"), turns[2].at("text"));
+  EXPECT_GT(turns[3].at("context_tokens"), turns[2].at("context_tokens"));
 }
 
 TEST(Run, SystemMessageIsPartOfTheFirstTurn) {

@@ -7,6 +7,20 @@
 
 using namespace svq::tools;
 
+namespace {
+
+// What --manners measures is fixed: options that shape the other tests are refused, not ignored.
+void check_manners_options(const CLI::App& app, const BenchOptions& o, const std::string& format) {
+  for (const char* name :
+       {"--prompt", "--generate", "--depth", "--repeat", "--bits", "--kv-bits", "--read-size", "--compare"})
+    if (app.count(name) > 0) throw UsageError(fmt::format("--manners: has no use for {}", name));
+  if (format == "csv") throw UsageError("--manners: reports as table or json, not as csv");
+  if (o.device != "cpu") throw UsageError(fmt::format("--manners: runs on the CPU, not with --device {}", o.device));
+  if (o.threads.size() > 1) throw UsageError("--manners: expected one number of --threads");
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   CLI::App app{"Measures speed and memory of a .svq model, or of a shape filled with random weights."};
   describe(
@@ -27,10 +41,10 @@ int main(int argc, char** argv) {
   const auto list = [&app](const char* name, std::vector<uint32_t>& values, const char* help, int64_t low,
                            int64_t high) {
     app.add_option(name, values, help)
-        ->type_name("N,…")
+        ->option_text("N[,N]")
         ->delimiter(',')
         ->allow_extra_args(false)
-        ->check(integer_between(low, high));
+        ->transform(integer_between(low, high));
   };
   list("--threads", o.threads, "Threads that compute (default: physical cores, at most 8)", 1, 256);
   list("--prompt", o.prompt, "Tokens evaluated at once; 0: none (default: 512)", 0, 1 << 20);
@@ -38,7 +52,7 @@ int main(int argc, char** argv) {
   list("--depth", o.depth, "Tokens in the context before (default: 0)", 0, 1 << 20);
   app.add_option("--repeat", o.repeat, "Measured runs of each test (default: 5)")
       ->type_name("N")
-      ->check(integer_between(1, 10000));
+      ->transform(integer_between(1, 10000));
   app.add_option("--bits", o.bits, "Bits of a SHAPE's weights: 2 (default), 3, 4, 8 or 16")
       ->type_name("BITS")
       ->check(one_of({"2", "3", "4", "8", "16"}));
@@ -47,7 +61,7 @@ int main(int argc, char** argv) {
   app.add_option("--read-size", o.read_megabytes,
                  "Memory that the plain read streams (default: 512 MB, at most a quarter of what is free)")
       ->type_name("MB")
-      ->check(integer_between(1, 1 << 20));
+      ->transform(integer_between(1, 1 << 20));
   CLI::Option* format_option = app.add_option("--format", format, "table (default), json or csv")
                                    ->type_name("FORMAT")
                                    ->check(one_of({"table", "json", "csv"}));
@@ -61,18 +75,26 @@ int main(int argc, char** argv) {
   app.add_flag("--csv", csv, "The same as --format csv");
 
   return run_program(app, "svqbench", argc, argv, [&] {
-    if (json + csv + (format_option->count() > 0) > 1) throw Failure("--format, --json, --csv: expected one of them");
+    if (json + csv + (format_option->count() > 0) > 1) throw UsageError("--format, --json, --csv: expected one of them");
+    if (json) format = "json";
+    if (csv) format = "csv";
     if (manners) {
-      fmt::print("{}", manners_report({.model = o.model, .threads = o.threads.empty() ? 0 : o.threads[0]}));
+      check_manners_options(app, o, format);
+      const Manners m = measure_manners({.model = o.model, .threads = o.threads.empty() ? 0 : o.threads[0]});
+      if (format == "json") {
+        print_json(manners_json(m));
+      } else {
+        fmt::print("{}", manners_report(m));
+      }
       return kExitOk;
     }
     Progress progress(true);
     Bench bench = run_bench(o, progress);
     if (!earlier.empty()) compare_with(earlier, o, bench);
-    if (json || format == "json") {
+    if (format == "json") {
       print_json_report(bench, o);
     } else {
-      fmt::print("{}", csv || format == "csv" ? csv_report(bench, o) : table_report(bench, o));
+      fmt::print("{}", format == "csv" ? csv_report(bench, o) : table_report(bench, o));
     }
     return kExitOk;
   });

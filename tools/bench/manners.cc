@@ -45,9 +45,8 @@ std::vector<svq_token> random_tokens(size_t n, uint32_t vocab) {
   return out;
 }
 
-// Cancels a prefill at random moments; the longest time from the cancel to the call's return.
-std::string cancels(svq_session* session, const std::vector<svq_token>& prompt, double prefill_seconds) {
-  std::string out;
+std::vector<CancelFigures> cancels(svq_session* session, const std::vector<svq_token>& prompt, double prefill_seconds) {
+  std::vector<CancelFigures> out;
   std::mt19937 rng(2);
   for (const int64_t bound : {0, 2000, 10000, 50000}) {
     check(svq_session_set_limit(session, SVQ_LIMIT_CANCEL_US, bound));
@@ -80,9 +79,7 @@ std::string cancels(svq_session* session, const std::vector<svq_token>& prompt, 
     const long switches = preempted() - before;
     if (latency.empty()) continue;
     std::sort(latency.begin(), latency.end());
-    out += fmt::format("cancel, bound {:>8}: median {:.2f} ms, worst of {} {:.2f} ms, longest step {:.2f} ms; {} times taken off a core\n",
-                       bound == 0 ? "none" : fmt::format("{} ms", bound / 1000), latency[latency.size() / 2] * 1e3, latency.size(),
-                       latency.back() * 1e3, longest * 1e-3, switches);
+    out.push_back({bound, latency.size(), latency[latency.size() / 2], latency.back(), longest * 1e-6, switches});
   }
   check(svq_session_set_limit(session, SVQ_LIMIT_CANCEL_US, 0));
   return out;
@@ -123,56 +120,112 @@ constexpr char kSchema[] = R"({"type": "object", "properties": {
 
 }  // namespace
 
-std::string manners_report(const MannersOptions& o) {
+Manners measure_manners(const MannersOptions& o) {
   const ModelPtr model = load_model(o.model);
   const svq_model_info info = model_info(model.get());
   const SessionPtr session = create_session(model.get(), {.context = o.tokens + 256, .threads = o.threads});
   const auto prompt = random_tokens(o.tokens, info.vocab);
-  std::string out = fmt::format("{}: {}, {} threads\n", o.model, format_bytes(info.file_bytes), svq_session_threads(session.get()));
+  Manners out{.model = o.model, .file_bytes = info.file_bytes, .tokens = o.tokens};
+  out.threads = svq_session_threads(session.get());
 
   auto start = Clock::now();
   check(svq_session_eval(session.get(), prompt.data(), prompt.size()));
-  const double prefill = since(start);
+  out.prefill_seconds = since(start);
   size_t bytes = 0;
   (void)svq_session_save(session.get(), nullptr, &bytes);
+  out.saved_bytes = bytes;
   const std::string path = fmt::format("/tmp/svqbench-{}.svqk", getpid());
   start = Clock::now();
   check(svq_session_save_file(session.get(), path.c_str()));
-  const double save = since(start);
+  out.save_seconds = since(start);
   const SessionPtr second = create_session(model.get(), {.context = o.tokens + 256, .threads = o.threads});
   start = Clock::now();
   check(svq_session_restore_file(second.get(), path.c_str()));
-  const double restore = since(start);
+  out.restore_seconds = since(start);
   std::remove(path.c_str());
   svq_session* forked = nullptr;
   start = Clock::now();
   check(svq_session_fork(session.get(), nullptr, &forked));
-  const double fork = since(start);
+  out.fork_seconds = since(start);
   svq_session_free(forked);
-  out += fmt::format("{} tokens: prefill {:.0f} ms; saved session {}: save {:.0f} ms, restore {:.1f} ms; fork {:.2f} ms\n", o.tokens,
-                     prefill * 1e3, format_bytes(bytes), save * 1e3, restore * 1e3, fork * 1e3);
 
   svq_size_estimate estimate;
   check(svq_estimate_size(o.model.c_str(), nullptr, &estimate));
-  const uint64_t peak = status_bytes("VmHWM:"), kv = estimate.kv_bytes_per_token * o.tokens;
-  out += fmt::format("peak memory {}: {} above file and two KV caches of as many tokens\n", format_bytes(peak),
-                     format_bytes(peak > info.file_bytes + 2 * kv ? peak - info.file_bytes - 2 * kv : 0));
+  const uint64_t expected = info.file_bytes + 2 * estimate.kv_bytes_per_token * o.tokens;
+  out.peak_memory = status_bytes("VmHWM:");
+  out.peak_above = out.peak_memory > expected ? out.peak_memory - expected : 0;
 
-  out += cancels(session.get(), prompt, prefill);
+  out.cancels = cancels(session.get(), prompt, out.prefill_seconds);
 
   const std::vector<svq_token> head(prompt.begin(), prompt.begin() + 32);
   start = Clock::now();
   svq_grammar* grammar = nullptr;
   check(svq_grammar_create(model.get(), SVQ_GRAMMAR_JSON_SCHEMA, kSchema, std::strlen(kSchema), &grammar));
-  out += fmt::format("grammar of a schema of 5 properties: made in {:.0f} ms, {}\n", since(start) * 1e3, format_bytes(svq_grammar_memory(grammar)));
-  const int n = 150;
+  out.grammar_seconds = since(start);
+  out.grammar_bytes = svq_grammar_memory(grammar);
+  out.drawn = 150;
+  const int n = static_cast<int>(out.drawn);
   (void)decode(model.get(), session.get(), head, nullptr, 20);
   const Decode free = decode(model.get(), session.get(), head, nullptr, n);
-  const Decode bound = decode(model.get(), session.get(), head, grammar, n);
+  out.eval_seconds = free.eval;
+  out.draw_seconds = free.sample;
+  out.draw_grammar_seconds = decode(model.get(), session.get(), head, grammar, n).sample;
   svq_grammar_free(grammar);
-  out += fmt::format("{} tokens: eval {:.3f} ms; drawing {:.3f} ms free, {:.3f} ms under the grammar: {:+.2f} % of a token's time\n", n,
-                     free.eval * 1e3, free.sample * 1e3, bound.sample * 1e3, 100 * (bound.sample - free.sample) / (free.eval + free.sample));
   return out;
+}
+
+std::string manners_report(const Manners& m) {
+  std::string out = fmt::format("{}: {}, {} threads\n", m.model, format_bytes(m.file_bytes), m.threads);
+  out += fmt::format("{} tokens: prefill {:.0f} ms; saved session {}: save {:.0f} ms, restore {:.1f} ms; fork {:.2f} "
+                     "ms\n",
+                     m.tokens, m.prefill_seconds * 1e3, format_bytes(m.saved_bytes), m.save_seconds * 1e3,
+                     m.restore_seconds * 1e3, m.fork_seconds * 1e3);
+  out += fmt::format("peak memory {}: {} above file and two KV caches of as many tokens\n", format_bytes(m.peak_memory),
+                     format_bytes(m.peak_above));
+  for (const CancelFigures& c : m.cancels)
+    out += fmt::format(
+        "cancel, bound {:>8}: median {:.2f} ms, worst of {} {:.2f} ms, longest step {:.2f} ms; {} times taken "
+        "off a core\n",
+        c.bound_us == 0 ? "none" : fmt::format("{} ms", c.bound_us / 1000), c.median_seconds * 1e3, c.count,
+        c.worst_seconds * 1e3, c.longest_step_seconds * 1e3, c.preempted);
+  out += fmt::format("grammar of a schema of 5 properties: made in {:.0f} ms, {}\n", m.grammar_seconds * 1e3,
+                     format_bytes(m.grammar_bytes));
+  out += fmt::format("{} tokens: eval {:.3f} ms; drawing {:.3f} ms free, {:.3f} ms under the grammar: {:+.2f} % "
+                     "of a token's time\n",
+                     m.drawn, m.eval_seconds * 1e3, m.draw_seconds * 1e3, m.draw_grammar_seconds * 1e3,
+                     100 * (m.draw_grammar_seconds - m.draw_seconds) / (m.eval_seconds + m.draw_seconds));
+  return out;
+}
+
+nlohmann::ordered_json manners_json(const Manners& m) {
+  nlohmann::ordered_json json = {{"model", m.model},
+                                 {"version", svq_version_string()},
+                                 {"device", "cpu"},
+                                 {"file_bytes", m.file_bytes},
+                                 {"threads", m.threads},
+                                 {"tokens", m.tokens},
+                                 {"prefill_seconds", m.prefill_seconds},
+                                 {"saved_bytes", m.saved_bytes},
+                                 {"save_seconds", m.save_seconds},
+                                 {"restore_seconds", m.restore_seconds},
+                                 {"fork_seconds", m.fork_seconds},
+                                 {"peak_memory_bytes", m.peak_memory},
+                                 {"peak_memory_above_file_and_kv_bytes", m.peak_above},
+                                 {"cancels", nlohmann::ordered_json::array()},
+                                 {"grammar_seconds", m.grammar_seconds},
+                                 {"grammar_bytes", m.grammar_bytes},
+                                 {"drawn_tokens", m.drawn},
+                                 {"eval_seconds_per_token", m.eval_seconds},
+                                 {"draw_seconds_per_token", m.draw_seconds},
+                                 {"draw_grammar_seconds_per_token", m.draw_grammar_seconds}};
+  for (const CancelFigures& c : m.cancels)
+    json["cancels"].push_back({{"bound_us", c.bound_us},
+                               {"count", c.count},
+                               {"median_seconds", c.median_seconds},
+                               {"worst_seconds", c.worst_seconds},
+                               {"longest_step_seconds", c.longest_step_seconds},
+                               {"preempted", c.preempted}});
+  return json;
 }
 
 }  // namespace svq::tools

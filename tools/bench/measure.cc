@@ -10,6 +10,8 @@
 #include <random>
 #include <sstream>
 
+#include "tools/common/cli.h"
+
 namespace svq::tools {
 namespace {
 
@@ -61,10 +63,15 @@ std::string shape_list() {
 void load(const BenchOptions& o, Bench& bench) {
   const Stopwatch watch;
   if (std::filesystem::exists(o.model)) {
+    if (o.bits != 0)
+      throw UsageError(fmt::format("--bits: {} is a file, whose weights have their widths: expected a SHAPE", o.model));
     bench.model = load_model(o.model, o.device);
   } else if (is_shape(o.model)) {
+    if (o.device == "cuda")
+      throw Failure(
+          fmt::format("--device cuda: {} is a shape, and those run on the CPU alone: expected a FILE", o.model));
     svq_model* model = nullptr;
-    check(svq_model_create_random(o.model.c_str(), o.bits, 0, &model));
+    check(svq_model_create_random(o.model.c_str(), o.bits != 0 ? o.bits : 2, 0, &model));
     bench.model.reset(model);
     bench.random = true;
   } else {

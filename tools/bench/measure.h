@@ -17,7 +17,7 @@ struct BenchOptions {
   std::vector<uint32_t> generate = {128};
   std::vector<uint32_t> depth = {0};  // tokens in the context before what is measured
   uint32_t repeat = 5;
-  uint32_t bits = 2;  // of a shape's random weights
+  uint32_t bits = 0;  // of a shape's random weights; 0: 2
   uint32_t kv_bits = 0;
   uint32_t read_megabytes = 0;  // streamed to measure the read bandwidth; 0: 512, less where memory is short
 };
@@ -37,6 +37,7 @@ struct Bench {
   svq_model_info info;
   ModelPtr model;
   bool random = false;  // a shape with random weights
+  std::string device() const { return std::string(info.isa) == "cuda" ? "cuda" : "cpu"; }  // that it runs on
   double load_seconds = 0;
   uint64_t peak_memory = 0;     // bytes resident at most (VmHWM), the mapped file included; 0: not known
   uint64_t session_memory = 0;  // heap of the largest session

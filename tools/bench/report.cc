@@ -30,21 +30,28 @@ void compare_with(const std::string& path, const BenchOptions& o, Bench& b) {
   };
   same("decode_bytes", b.info.decode_bytes);
   same("kv_bits", kv_bits(o));
-  for (const auto& row : json["results"]) {
-    if (!row.is_object()) continue;
+  for (size_t i = 0; i < json["results"].size(); ++i) {
+    const auto& row = json["results"][i];
+    const auto field = [&](const char* key, bool (nlohmann::json::*is)() const noexcept, const char* expected) {
+      const auto value = row.is_object() ? row.value(key, nlohmann::json()) : nlohmann::json();
+      if (!(value.*is)()) throw bad(fmt::format("results[{}].{} is {}, expected {}", i, key, value.dump(), expected));
+      return value;
+    };
+    const auto test = field("test", &nlohmann::json::is_string, "the name of a test, such as \"tg128\"");
+    const auto threads = field("threads", &nlohmann::json::is_number_unsigned, "a number of threads");
+    const auto speed = field("tokens_per_second", &nlohmann::json::is_number, "a number");
     for (Result& r : b.results) {
-      if (row.value("test", "") == r.name() && row.value("threads", 0u) == r.threads)
-        r.earlier = row.value("tokens_per_second", 0.0);
+      if (test == r.name() && threads == r.threads) r.earlier = speed.get<double>();
     }
   }
 }
 
 std::string table_report(const Bench& b, const BenchOptions& o) {
   std::string out = fmt::format(
-      "{}: {} weights, {}, {:.2f} bits a weight in the blocks, {} read a token, {} kernels, KV cache {} bits\n\n",
+      "{}: {} weights, {}, {:.2f} bits a weight in the blocks, {} read a token, {} kernels on {}, KV cache {} bits\n\n",
       b.random ? o.model + " (random weights)" : o.model, format_count(b.info.n_parameters),
       format_bytes(b.info.file_bytes), b.info.bits_per_weight, format_bytes(b.info.decode_bytes), b.info.isa,
-      kv_bits(o));
+      b.device() == "cuda" ? "the GPU" : "the CPU", kv_bits(o));
   const bool compared = std::any_of(b.results.begin(), b.results.end(), [](const Result& r) { return r.earlier > 0; });
   std::vector<std::string> columns = {"threads", "test", "tok/s", "weights GB/s", "of plain read", "first token"};
   if (compared) columns.insert(columns.end(), {"before", "change"});
@@ -86,13 +93,13 @@ std::string csv_report(const Bench& b, const BenchOptions& o) {
   name += '"';
   std::string out =
       "model,isa,kv_bits,threads,test,kind,tokens,depth,tokens_per_second,stddev,weight_bytes_per_second,"
-      "read_bytes_per_second,first_token_seconds\n";
+      "read_bytes_per_second,first_token_seconds,device\n";
   for (const Result& r : b.results) {
     const Spread s = spread_of(r.speed);
     out +=
-        fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.0f},{:.0f},{}\n", name, b.info.isa, kv_bits(o), r.threads,
-                    r.name(), r.decode ? "decode" : "prefill", r.tokens, r.depth, s.mean, s.stddev, r.weight_bandwidth,
-                    r.read_bandwidth, r.decode ? "" : fmt::format("{:.6f}", spread_of(r.first_token).mean));
+        fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.0f},{:.0f},{},{}\n", name, b.info.isa, kv_bits(o),
+                    r.threads, r.name(), r.decode ? "decode" : "prefill", r.tokens, r.depth, s.mean, s.stddev, r.weight_bandwidth,
+                    r.read_bandwidth, r.decode ? "" : fmt::format("{:.6f}", spread_of(r.first_token).mean), b.device());
   }
   return out;
 }
@@ -101,6 +108,7 @@ void print_json_report(const Bench& b, const BenchOptions& o) {
   nlohmann::ordered_json json = {{"model", o.model},
                                  {"random_weights", b.random},
                                  {"version", svq_version_string()},
+                                 {"device", b.device()},
                                  {"isa", b.info.isa},
                                  {"parameters", b.info.n_parameters},
                                  {"bits_per_weight", b.info.bits_per_weight},

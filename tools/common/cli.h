@@ -19,11 +19,19 @@ inline constexpr int kExitInterrupted = 130;  // stopped by Ctrl-C, as shells re
 // Width of the help texts, --version, examples after the options.
 void describe(CLI::App& app, const std::string& name, const std::string& examples);
 
+// What body throws where options exclude each other: as wrong as an unknown option.
+class UsageError : public Failure {
+ public:
+  using Failure::Failure;
+};
+
 // Parses the command line and runs body, whose value is the exit code. Every failure becomes one line
-// "NAME: sentence" on standard error. Also fails when standard output could not be written.
+// "NAME: sentence" on standard error. Also fails when standard output could not be written. Descriptors 0 to 2 are
+// open from here on: missing ones are /dev/null, so that no other file is taken for them.
 int run_program(CLI::App& app, const std::string& name, int argc, char** argv, const std::function<int()>& body);
 
 // Checks of an option's value. Their sentences name what was expected; the help text is left to the option.
+// integer_between is for Option::transform: it also makes 010 the ten that it looks like, which CLI11 reads as octal.
 CLI::Validator integer_between(int64_t low, int64_t high);
 CLI::Validator number_between(double low, double high);
 CLI::Validator one_of(std::vector<std::string> values);

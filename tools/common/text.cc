@@ -72,6 +72,8 @@ std::string Table::str() const {
   return out;
 }
 
+void print_error(const std::string& text) { (void)!std::fwrite(text.data(), 1, text.size(), stderr); }
+
 Progress::Progress(bool enabled) : enabled_(enabled && isatty(STDERR_FILENO)) {}
 
 void Progress::show(const std::string& line) {

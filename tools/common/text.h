@@ -28,6 +28,9 @@ class Table {
 // Terminal columns of UTF-8 text, at one column a code point.
 size_t display_width(std::string_view text);
 
+// On standard error. What cannot be written there is dropped: the work goes on, and the exit code tells how it ended.
+void print_error(const std::string& text);
+
 // One line on standard error that is overwritten as work goes on; nothing is shown where standard error is no terminal.
 class Progress {
  public:

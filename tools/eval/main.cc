@@ -48,10 +48,10 @@ int main(int argc, char** argv) {
   p->add_option("--text", perplexity.text, "The text, a plain file")->required()->type_name("TEXT");
   p->add_option("--context", perplexity.context, "Tokens of a chunk (default: 512)")
       ->type_name("N")
-      ->check(integer_between(4, 1 << 24));
+      ->transform(integer_between(4, 1 << 24));
   p->add_option("--chunks", perplexity.chunks, "Chunks to evaluate (default: all)")
       ->type_name("N")
-      ->check(integer_between(1, 1 << 30));
+      ->transform(integer_between(1, 1 << 30));
   p->add_option_function<std::string>(
        "--score", [&](const std::string& what) { perplexity.score_all = what == "all"; },
        "Predictions that count: half (the second half of each chunk, llama.cpp's rule; default) or all")
@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
   c->add_option("--tasks", choices.tasks, "The tasks, one JSON object a line")->required()->type_name("TASKS");
   c->add_option("--limit", choices.limit, "Tasks to evaluate, from the first (default: all)")
       ->type_name("N")
-      ->check(integer_between(1, 1 << 30));
+      ->transform(integer_between(1, 1 << 30));
   c->add_option("--delimiter", choices.delimiter, "What goes between query and choice (default: \"\\nAnswer: \")")
       ->type_name("TEXT");
   add_session_options(*c, choices.session);

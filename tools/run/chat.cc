@@ -60,11 +60,11 @@ class Printer {
 
   void statistics(const Answer& a) const {
     if (output_.quiet || output_.json || a.prompt_too_long) return;
-    fmt::print(stderr, "[prompt {} tokens, {:.1f} tok/s; answer {} tokens, {:.1f} tok/s{}]\n", a.n_prompt,
-               rate(a.n_prompt, a.prompt_seconds), a.n_generated, rate(a.n_generated, a.generate_seconds),
-               a.stop == Stop::kInterrupted   ? "; stopped"
-               : a.stop == Stop::kContextFull ? "; the context is full"
-                                              : "");
+    print_error(fmt::format("[prompt {} tokens, {:.1f} tok/s; answer {} tokens, {:.1f} tok/s{}]\n", a.n_prompt,
+                            rate(a.n_prompt, a.prompt_seconds), a.n_generated, rate(a.n_generated, a.generate_seconds),
+                            a.stop == Stop::kInterrupted   ? "; stopped"
+                            : a.stop == Stop::kContextFull ? "; the context is full"
+                                                           : ""));
   }
 
   const Answer& total() const { return total_; }
@@ -100,12 +100,12 @@ constexpr const char* kHelp =
 
 void print_stats(const Conversation& conversation, const Answer& total) {
   const svq_session* s = conversation.session();
-  fmt::print(stderr,
-             "  context {} of {} tokens, {} of memory, {} threads\n"
-             "  so far: prompts {} tokens, {:.1f} tok/s; answers {} tokens, {:.1f} tok/s\n",
-             svq_session_position(s), svq_session_context(s), format_bytes(svq_session_memory(s)),
-             svq_session_threads(s), total.n_prompt, rate(total.n_prompt, total.prompt_seconds), total.n_generated,
-             rate(total.n_generated, total.generate_seconds));
+  print_error(fmt::format(
+      "  context {} of {} tokens, {} of memory, {} threads\n"
+      "  so far: prompts {} tokens, {:.1f} tok/s; answers {} tokens, {:.1f} tok/s\n",
+      svq_session_position(s), svq_session_context(s), format_bytes(svq_session_memory(s)), svq_session_threads(s),
+      total.n_prompt, rate(total.n_prompt, total.prompt_seconds), total.n_generated,
+      rate(total.n_generated, total.generate_seconds)));
 }
 
 std::string too_long(const Conversation& conversation, const Answer& answer, const char* advice) {
@@ -134,9 +134,10 @@ int chat(Conversation& conversation, Interrupts& interrupts, const svq_model_inf
   const bool interactive = isatty(STDIN_FILENO) && !output.json;
   Printer printer(conversation, raw, output);
   if (interactive) {
-    fmt::print(stderr, "{}: {}, {:.2f} bits a weight, context {} tokens. /help lists the commands.\n", info.name,
-               format_bytes(info.file_bytes), info.bits_per_weight, svq_session_context(conversation.session()));
-    if (raw) fmt::print(stderr, "Each line is a text of its own, continued as it stands.\n");
+    print_error(fmt::format("{}: {}, {:.2f} bits a weight, context {} tokens. /help lists the commands.\n", info.name,
+                            format_bytes(info.file_bytes), info.bits_per_weight,
+                            svq_session_context(conversation.session())));
+    if (raw) print_error("Each line is a text of its own, continued as it stands.\n");
   }
   const bool colour = use_colour();
   bool asked_to_leave = false;
@@ -155,7 +156,7 @@ int chat(Conversation& conversation, Interrupts& interrupts, const svq_model_inf
     if (input == Interrupts::Input::kInterrupted) {
       if (interactive) fmt::print("\n");
       if (!interactive || asked_to_leave) return kExitInterrupted;
-      fmt::print(stderr, "Ctrl-C again, or /quit, leaves.\n");
+      print_error("Ctrl-C again, or /quit, leaves.\n");
       asked_to_leave = true;
       text.clear();
       continue;
@@ -171,26 +172,28 @@ int chat(Conversation& conversation, Interrupts& interrupts, const svq_model_inf
     text.clear();
     if (prompt.find_first_not_of(" \t\n") == std::string::npos) continue;
     if (prompt == "/quit" || prompt == "/exit") return kExitOk;
+    if (output.json && (prompt == "/help" || prompt == "/stats" || prompt == "/reset"))
+      print_json({{"command", prompt}}, false);  // an object for every line
     if (prompt == "/help") {
-      fmt::print(stderr, "{}", kHelp);
+      print_error(kHelp);
     } else if (prompt == "/stats") {
       print_stats(conversation, printer.total());
     } else if (prompt == "/reset") {
       conversation.reset();
-      if (interactive) fmt::print(stderr, "The conversation is forgotten.\n");
-    } else if (prompt[0] == '/' && prompt.find_first_of(" /.", 1) == std::string::npos) {
-      fmt::print(stderr, "{} is not a command; /help lists them.\n", prompt);
+      if (interactive) print_error("The conversation is forgotten.\n");
+    } else if (interactive && prompt[0] == '/' && prompt.find_first_of(" /.", 1) == std::string::npos) {
+      print_error(prompt + " is not a command; /help lists them.\n");
     } else {
       const Answer answer = printer.turn(prompt);
       if (answer.prompt_too_long) {
         const std::string sentence = too_long(conversation, answer, "/reset starts over, --context N makes it larger");
         if (!interactive) throw Failure(sentence);
-        fmt::print(stderr, "{}\n", sentence);
+        print_error(sentence + "\n");
         continue;
       }
       printer.statistics(answer);
       if (interactive && answer.stop == Stop::kContextFull && !raw)
-        fmt::print(stderr, "The context is full: /reset starts over, --context N makes it larger.\n");
+        print_error("The context is full: /reset starts over, --context N makes it larger.\n");
       if (!interactive && answer.stop == Stop::kInterrupted) return kExitInterrupted;
     }
   }

@@ -30,13 +30,13 @@ void add_options(CLI::App& app, Options& o) {
       ->check(CLI::Validator([](std::string& text) { return text.empty() ? "is empty, expected text" : ""; }, ""));
   app.add_option("-n,--tokens", o.max_tokens, "Most tokens of an answer (default: as many as fit)")
       ->type_name("N")
-      ->check(integer_between(1, 1 << 30));
+      ->transform(integer_between(1, 1 << 30));
   app.add_option("--system", o.system, "System message (default: the model's own)")->type_name("TEXT");
   app.add_flag("--raw", o.raw, "Continue the prompt as it stands, without the chat format");
 
   const auto sampling = [&app](const char* name, std::optional<double>& value, const char* type, const char* help,
                                const CLI::Validator& check) {
-    app.add_option(name, value, help)->type_name(type)->check(check)->group("Sampling");
+    app.add_option(name, value, help)->type_name(type)->transform(check)->group("Sampling");
   };
   sampling("--temperature", o.sampler.temperature, "T",
            "0: always the likeliest token (default: the model's, else 0.8)", number_between(0, 100));
@@ -56,9 +56,9 @@ void add_options(CLI::App& app, Options& o) {
   add_device(app, o.device);
   app.add_option("--context", o.session.context, "Tokens the context holds (default: the model's, at most 4096)")
       ->type_name("N")
-      ->check(integer_between(1, 1 << 24));
+      ->transform(integer_between(1, 1 << 24));
   add_kv_bits(app, o.session.kv_bits);
-  app.add_flag("--json", o.output.json, "One JSON object an answer, on one line, when it is complete");
+  app.add_flag("--json", o.output.json, "One JSON object an answer (or /command), on one line, when it is complete");
   app.add_flag("-q,--quiet", o.output.quiet, "No statistics on standard error");
 }
 

@@ -3,6 +3,7 @@ import json as _json
 import queue as _queue
 import threading as _threading
 from ctypes import byref, c_char, c_int32, c_size_t, c_void_p, string_at
+from operator import index as _index
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _library
@@ -57,8 +58,34 @@ def _filled(kind, call):
     return buffer, n.value
 
 
+# ctypes cuts numbers to a C type's width without a word, and a C string ends at its first NUL: both are refused.
+def _whole(value: int, what: str, low: int, high: int) -> int:
+    value = _index(value)
+    if not low <= value <= high:
+        raise ValueError(f"{what} is {value}, expected {low} to {high}")
+    return value
+
+
+def _c_string(value: bytes, what: str) -> bytes:
+    if b"\0" in value:
+        raise ValueError(f"{what} holds a NUL character")
+    return value
+
+
+def _token(token: int) -> int:
+    return _whole(token, "a token", -2**31, 2**31 - 1)  # the library tells which of these the vocabulary has
+
+
+def _size(value: int, what: str) -> int:
+    return _whole(value, what, 0, 2**63 - 1)
+
+
+def _int64(value: int, what: str) -> int:
+    return _whole(int(value), what, -2**63, 2**63 - 1)
+
+
 def _tokens(tokens: Iterable[int]):
-    tokens = list(tokens)
+    tokens = [_token(token) for token in tokens]
     return (c_int32 * max(len(tokens), 1))(*tokens), len(tokens)
 
 
@@ -85,8 +112,8 @@ class Model:
         params = _lib.svq_model_params_create()
         try:
             for name, value in options.items():
-                _check(_lib.svq_model_params_set(params, _number(_MODEL, name), int(value)))
-            _check(_lib.svq_model_load(str(path).encode(), params, byref(self._handle)))
+                _check(_lib.svq_model_params_set(params, _number(_MODEL, name), _int64(value, name)))
+            _check(_lib.svq_model_load(_c_string(str(path).encode(), "the path"), params, byref(self._handle)))
         finally:
             _lib.svq_model_params_free(params)
 
@@ -115,18 +142,18 @@ class Model:
         return out[:n].decode("utf-8", "replace")
 
     def is_end(self, token: int) -> bool:
-        return bool(_lib.svq_token_is_end(self._handle, token))
+        return bool(_lib.svq_token_is_end(self._handle, _token(token)))
 
     def chat(self, messages: Messages, continued: bool = False, open_answer: bool = True,
              tools: Union[str, list, None] = None) -> List[int]:
         """Messages [(role, content)] as tokens in the model's chat format; tools: a list of functions it may call."""
         array = (_library.Message * max(len(messages), 1))()
         for i, (role, content) in enumerate(messages):
-            array[i] = _library.Message(role.encode(), content.encode())
+            array[i] = _library.Message(_c_string(role.encode(), "a role"), _c_string(content.encode(), "a message"))
         if tools is None:
             call = lambda b, size: _lib.svq_chat_tokenize(self._handle, array, len(messages), int(continued), int(open_answer), b, size)
         else:
-            listed = _text(tools)
+            listed = _c_string(_text(tools), "tools")
             call = lambda b, size: _lib.svq_chat_tokenize_tools(self._handle, array, len(messages), listed, int(continued),
                                                                 int(open_answer), b, size)
         out, n = _filled(c_int32, call)
@@ -182,7 +209,7 @@ class Session:
         params = _lib.svq_session_params_create()
         try:
             for name, value in options.items():
-                _check(_lib.svq_session_params_set(params, _number(_SESSION, name), int(value)))
+                _check(_lib.svq_session_params_set(params, _number(_SESSION, name), _int64(value, name)))
             if _forked is None:
                 _check(_lib.svq_session_create(model._handle, params, byref(self._handle)))
             else:
@@ -210,7 +237,7 @@ class Session:
     def set_limits(self, **limits: int) -> None:
         """deadline_us, cancel_us, duty_percent, duty_window_us."""
         for name, value in limits.items():
-            _check(_lib.svq_session_set_limit(self._handle, _number(_LIMIT, name), int(value)))
+            _check(_lib.svq_session_set_limit(self._handle, _number(_LIMIT, name), _int64(value, name)))
 
     def set_sampler(self, **settings: float) -> None:
         """temperature, top_k, top_p, min_p, repetition_penalty, repetition_window, seed."""
@@ -236,7 +263,7 @@ class Session:
         return out.value
 
     def truncate(self, position: int = 0) -> None:
-        _check(_lib.svq_session_truncate(self._handle, position))
+        _check(_lib.svq_session_truncate(self._handle, _size(position, "position")))
 
     def cancel(self) -> None:
         _lib.svq_session_cancel(self._handle)
@@ -252,6 +279,7 @@ class Session:
                  on_text: Optional[Callable[[str, int], Optional[bool]]] = None) -> Result:
         """on_text(text, token) is called for every token; returning False stops. An exception in it stops and is raised."""
         ids, n = _tokens(prompt)
+        max_tokens = _size(max_tokens, "max_tokens")
         parts: List[str] = []
         tokens: List[int] = []
         failure: List[BaseException] = []
