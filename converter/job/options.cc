@@ -240,7 +240,9 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
                  "load it")
       ->group(what);
 
-  app.add_flag_callback("--no-report", [&o] { o.report = false; }, "do not write OUTPUT.report.html")->group(what);
+  app.add_flag_callback(
+         "--no-report", [&o] { o.report = false; }, "do not write OUTPUT.report.html")
+      ->group(what);
 
   what = "Running";
   app.add_option("--work", o.work,

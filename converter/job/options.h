@@ -31,9 +31,9 @@ struct Options {
   std::vector<std::string> calibration_fields{"text"};  // JSONL: string fields that are read
   std::string prefix = "quantized";                     // whose outputs a block is calibrated on: "quantized", "float"
   int calibration_sequences = 64;
-  int calibration_length = 512;  // tokens
+  int calibration_length = 512;            // tokens
   std::optional<int> curvature_sequences;  // on which the curvature over outputs is measured; default: by effort
-  double output_damping = 0.1;   // of the mean diagonal of that curvature
+  double output_damping = 0.1;             // of the mean diagonal of that curvature
   uint64_t seed = 0;
 
   std::string effort = "fast";                // fine-tuning: "none", "fast", "full"

@@ -241,7 +241,7 @@ void Reporter::allocation(const Allocation& a, const Plan& plan) {
     if (rows.contains(name)) show("{:<13} {}\n", name, rows[name]);
   }
   show("{:<13} {} ({} bytes), {:.3f} bits per weight in the blocks\n\n", "output", format_bytes(plan.file_bytes),
-             plan.file_bytes, bits);
+       plan.file_bytes, bits);
   flush_output();
 }
 
@@ -396,7 +396,7 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
   show("{:<22} {:>15} {:>5} {:>15}\n", "linear", "shape", "bits", "relative error");
   for (const auto& l : s.linears) {
     show("{:<22} {:>15} {:>5} {:>15}\n", l.name, fmt::format("{} x {}", l.rows, l.columns), l.bits,
-               l.relative_error >= 0 ? fmt::format("{:.5f}", l.relative_error) : "–");
+         l.relative_error >= 0 ? fmt::format("{:.5f}", l.relative_error) : "–");
   }
   show("\n{:<13} {:>8} {:>6} {:>10} {:>15}\n", "part", "linears", "bits", "size", "relative error");
   for (const auto& name : part_order()) {
@@ -404,14 +404,13 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
     const PartTotal& p = parts[name];
     const double error = geometric_mean(p.errors);
     show("{:<13} {:>8} {:>6} {:>10} {:>15}\n", name, p.linears, p.bits(), format_bytes(p.bytes),
-               error > 0 ? fmt::format("{:.5f}", error) : "–");
+         error > 0 ? fmt::format("{:.5f}", error) : "–");
   }
   if (mean > 0)
     show("\nrelative error of the blocks' linears (weighted by the Hessian, geometric mean): {:.5f}\n", mean);
   if (s.tuning || s.quality) {
     const Agreement& first = s.tuning ? s.tuning->before : *s.quality;
-    show("\n{:<22} {:>12} {:>12} {:>16}\n", "on held-out sequences", "perplexity", "KL to source",
-               "same top token");
+    show("\n{:<22} {:>12} {:>12} {:>16}\n", "on held-out sequences", "perplexity", "KL to source", "same top token");
     show("{:<22} {:>12.3f}\n", "source", first.teacher_perplexity);
     const auto row = [](const char* what, const Agreement& a) {
       show("{:<22} {:>12.3f} {:>12.4f} {:>14.1f} %\n", what, a.perplexity, a.kl, 100 * a.same_top);
@@ -428,10 +427,9 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
         r.tokens, r.held_out ? "held-out" : "sampled", r.runtime_float, 100 * r.difference(), r.converter, r.runtime,
         100 * r.int8_effect(), format_seconds(r.seconds));
   }
-  show(
-      "\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, in {}{}\n", options_.output.string(),
-      format_bytes(s.file_bytes), s.file_bytes, s.bits_per_weight, format_seconds(s.seconds),
-      s.total_seconds > s.seconds + 1 ? fmt::format(" ({} with earlier runs)", format_seconds(s.total_seconds)) : "");
+  show("\n{}: {} ({} bytes), {:.3f} bits per weight in the blocks, in {}{}\n", options_.output.string(),
+       format_bytes(s.file_bytes), s.file_bytes, s.bits_per_weight, format_seconds(s.seconds),
+       s.total_seconds > s.seconds + 1 ? fmt::format(" ({} with earlier runs)", format_seconds(s.total_seconds)) : "");
   flush_output();
 }
 

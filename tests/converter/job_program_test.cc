@@ -141,12 +141,11 @@ TEST_F(Program, OutputThatCannotBeWrittenDoesNotStopTheWork) {
   }
   fs::remove(path("t.svq"));
   for (const char* redirection : {">/dev/full 2>err", ">&- 2>err"}) {  // told at the end
-    for (const std::vector<std::string>& arguments :
-         {std::vector<std::string>{"--help"},
-          {"--version"},
-          {"tiny.gguf", "-o", "new.svq", "--plan"},
-          {"tiny.gguf", "-o", "new.svq", "--plan", "--json"},
-          quick({"tiny.gguf", "-o", "t.svq", "--force", "--json"})}) {
+    for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--help"},
+                                                      {"--version"},
+                                                      {"tiny.gguf", "-o", "new.svq", "--plan"},
+                                                      {"tiny.gguf", "-o", "new.svq", "--plan", "--json"},
+                                                      quick({"tiny.gguf", "-o", "t.svq", "--force", "--json"})}) {
       EXPECT_EQ(shell(arguments, redirection), 1) << arguments[0];
       EXPECT_NE(read_text(path("err")).find("svqconvert: standard output: cannot be written"), std::string::npos)
           << arguments.back() << read_text(path("err"));

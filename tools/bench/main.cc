@@ -75,7 +75,8 @@ int main(int argc, char** argv) {
   app.add_flag("--csv", csv, "The same as --format csv");
 
   return run_program(app, "svqbench", argc, argv, [&] {
-    if (json + csv + (format_option->count() > 0) > 1) throw UsageError("--format, --json, --csv: expected one of them");
+    if (json + csv + (format_option->count() > 0) > 1)
+      throw UsageError("--format, --json, --csv: expected one of them");
     if (json) format = "json";
     if (csv) format = "csv";
     if (manners) {

@@ -66,7 +66,8 @@ std::vector<CancelFigures> cancels(svq_session* session, const std::vector<svq_t
       });
       started = true;
       svq_generate_result result;
-      const svq_status status = svq_session_generate(session, prompt.data(), prompt.size(), 0, nullptr, nullptr, &result);
+      const svq_status status =
+          svq_session_generate(session, prompt.data(), prompt.size(), 0, nullptr, nullptr, &result);
       const auto returned = Clock::now();
       other.join();
       longest = std::max(longest, result.longest_step_us);
@@ -89,7 +90,8 @@ struct Decode {
   double sample = 0, eval = 0;  // seconds a token
 };
 
-Decode decode(const svq_model* model, svq_session* session, const std::vector<svq_token>& prompt, const svq_grammar* grammar, int n) {
+Decode decode(const svq_model* model, svq_session* session, const std::vector<svq_token>& prompt,
+              const svq_grammar* grammar, int n) {
   check(svq_session_set_grammar(session, grammar));
   check(svq_session_truncate(session, 0));
   check(svq_session_eval(session, prompt.data(), prompt.size()));
@@ -176,10 +178,11 @@ Manners measure_manners(const MannersOptions& o) {
 
 std::string manners_report(const Manners& m) {
   std::string out = fmt::format("{}: {}, {} threads\n", m.model, format_bytes(m.file_bytes), m.threads);
-  out += fmt::format("{} tokens: prefill {:.0f} ms; saved session {}: save {:.0f} ms, restore {:.1f} ms; fork {:.2f} "
-                     "ms\n",
-                     m.tokens, m.prefill_seconds * 1e3, format_bytes(m.saved_bytes), m.save_seconds * 1e3,
-                     m.restore_seconds * 1e3, m.fork_seconds * 1e3);
+  out += fmt::format(
+      "{} tokens: prefill {:.0f} ms; saved session {}: save {:.0f} ms, restore {:.1f} ms; fork {:.2f} "
+      "ms\n",
+      m.tokens, m.prefill_seconds * 1e3, format_bytes(m.saved_bytes), m.save_seconds * 1e3, m.restore_seconds * 1e3,
+      m.fork_seconds * 1e3);
   out += fmt::format("peak memory {}: {} above file and two KV caches of as many tokens\n", format_bytes(m.peak_memory),
                      format_bytes(m.peak_above));
   for (const CancelFigures& c : m.cancels)
@@ -190,10 +193,11 @@ std::string manners_report(const Manners& m) {
         c.worst_seconds * 1e3, c.longest_step_seconds * 1e3, c.preempted);
   out += fmt::format("grammar of a schema of 5 properties: made in {:.0f} ms, {}\n", m.grammar_seconds * 1e3,
                      format_bytes(m.grammar_bytes));
-  out += fmt::format("{} tokens: eval {:.3f} ms; drawing {:.3f} ms free, {:.3f} ms under the grammar: {:+.2f} % "
-                     "of a token's time\n",
-                     m.drawn, m.eval_seconds * 1e3, m.draw_seconds * 1e3, m.draw_grammar_seconds * 1e3,
-                     100 * (m.draw_grammar_seconds - m.draw_seconds) / (m.eval_seconds + m.draw_seconds));
+  out += fmt::format(
+      "{} tokens: eval {:.3f} ms; drawing {:.3f} ms free, {:.3f} ms under the grammar: {:+.2f} % "
+      "of a token's time\n",
+      m.drawn, m.eval_seconds * 1e3, m.draw_seconds * 1e3, m.draw_grammar_seconds * 1e3,
+      100 * (m.draw_grammar_seconds - m.draw_seconds) / (m.eval_seconds + m.draw_seconds));
   return out;
 }
 

@@ -8,8 +8,8 @@
 namespace svq::tools {
 
 struct MannersOptions {
-  std::string model;     // a file
-  uint32_t threads = 0;  // 0: the library's default
+  std::string model;       // a file
+  uint32_t threads = 0;    // 0: the library's default
   uint32_t tokens = 2000;  // of the session that is saved and restored
 };
 

@@ -96,10 +96,10 @@ std::string csv_report(const Bench& b, const BenchOptions& o) {
       "read_bytes_per_second,first_token_seconds,device\n";
   for (const Result& r : b.results) {
     const Spread s = spread_of(r.speed);
-    out +=
-        fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.0f},{:.0f},{},{}\n", name, b.info.isa, kv_bits(o),
-                    r.threads, r.name(), r.decode ? "decode" : "prefill", r.tokens, r.depth, s.mean, s.stddev, r.weight_bandwidth,
-                    r.read_bandwidth, r.decode ? "" : fmt::format("{:.6f}", spread_of(r.first_token).mean), b.device());
+    out += fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.0f},{:.0f},{},{}\n", name, b.info.isa, kv_bits(o),
+                       r.threads, r.name(), r.decode ? "decode" : "prefill", r.tokens, r.depth, s.mean, s.stddev,
+                       r.weight_bandwidth, r.read_bandwidth,
+                       r.decode ? "" : fmt::format("{:.6f}", spread_of(r.first_token).mean), b.device());
   }
   return out;
 }

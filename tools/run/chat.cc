@@ -100,12 +100,12 @@ constexpr const char* kHelp =
 
 void print_stats(const Conversation& conversation, const Answer& total) {
   const svq_session* s = conversation.session();
-  print_error(fmt::format(
-      "  context {} of {} tokens, {} of memory, {} threads\n"
-      "  so far: prompts {} tokens, {:.1f} tok/s; answers {} tokens, {:.1f} tok/s\n",
-      svq_session_position(s), svq_session_context(s), format_bytes(svq_session_memory(s)), svq_session_threads(s),
-      total.n_prompt, rate(total.n_prompt, total.prompt_seconds), total.n_generated,
-      rate(total.n_generated, total.generate_seconds)));
+  print_error(
+      fmt::format("  context {} of {} tokens, {} of memory, {} threads\n"
+                  "  so far: prompts {} tokens, {:.1f} tok/s; answers {} tokens, {:.1f} tok/s\n",
+                  svq_session_position(s), svq_session_context(s), format_bytes(svq_session_memory(s)),
+                  svq_session_threads(s), total.n_prompt, rate(total.n_prompt, total.prompt_seconds), total.n_generated,
+                  rate(total.n_generated, total.generate_seconds)));
 }
 
 std::string too_long(const Conversation& conversation, const Answer& answer, const char* advice) {
