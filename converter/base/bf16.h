@@ -15,4 +15,8 @@ inline __attribute__((always_inline)) float from_bf16(uint16_t bits) {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 
+// What a stored value stands for; as uint16_t it is bfloat16.
+inline __attribute__((always_inline)) float to_float(float x) { return x; }
+inline __attribute__((always_inline)) float to_float(uint16_t x) { return from_bf16(x); }
+
 }  // namespace svq::convert

@@ -201,9 +201,7 @@ class Conversion {
 
   // Where a stage of training begins both models go on from what the quantized blocks give.
   void begin_stage() {
-    if (!progressive_.begins_stage(position_)) return;
-    progressive_.prepare(position_, parts_, tokens(), sequences_, done_);
-    hidden_ = prefix_.clone();
+    if (progressive_.begins_stage(position_)) hidden_ = prefix_.clone();
   }
 
   // Takes hidden_ and prefix_ through block `layer`; with `quantize`, parts that are missing are made on the way.
@@ -483,9 +481,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   if (imports_codes(model)) import_options(options);
   const auto started = std::chrono::steady_clock::now();
   check_output(options);
-  if (!options.calibration.empty() && !std::filesystem::exists(options.calibration)) {
-    throw Error(options.calibration.string() + ": no such file (--calibration)");
-  }
+  check_resources(options);
   Plan plan = options.has_budget() ? make_budget_plan(model, options) : make_plan(model, options);
   if (options.trains() && options.follows_prefix()) options.progressive_tokens = progressive_tokens(options, plan);
   const auto disk = disk_use(plan, options);

@@ -1,31 +1,24 @@
 #include "converter/job/finetune.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
+#include "converter/job/clock.h"
 #include "converter/job/preflight.h"
 #include "converter/job/prefix.h"
 #include "converter/job/teacher.h"
-#include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
-#include "converter/models/float/vocabulary.h"
 #include "converter/job/tensor_bytes.h"
 
 namespace svq::convert {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kWarmUp = 5;           // steps
 constexpr double kFloor = 0.03;          // of the learning rate at the end
 constexpr int64_t kMostSteps = 1 << 17;  // with a time limit
-constexpr double kSecondsBetweenSaves = 60;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 double block_weights(const Plan& plan) { return static_cast<double>(plan.block_weights); }
 

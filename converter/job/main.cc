@@ -17,7 +17,6 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 int run(const svq::convert::Options& options) {
   svq::convert::Reporter reporter(options);
   try {
-    svq::convert::check_resources(options);
     svq::convert::convert(options, reporter);
     const std::string lost = svq::convert::output_failure();
     if (lost.empty()) return 0;

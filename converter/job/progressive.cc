@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
+#include "converter/job/clock.h"
 #include "converter/job/group_writer.h"
 #include "converter/job/preflight.h"
 #include "converter/job/prefix.h"
@@ -38,10 +38,11 @@ Progressive::Progressive(const Model& model, const Options& options, const Plan&
       pass_(pass),
       tuned_(model),
       layers_(static_cast<int>(model.architecture().n_layers)),
-      every_(std::max(1, layers_ / kStages)) {
-  const int64_t per_step = kSequencesPerStep * options.calibration_length, stages = (layers_ - 1) / every_;
+      every_(std::max(1, layers_ / kStages)),
+      stages_((layers_ - 1) / every_) {
+  const int64_t per_step = kSequencesPerStep * options.calibration_length;
   const int64_t wanted = progressive_tokens(options, plan);
-  if (wanted > 0 && stages > 0) steps_ = std::max<int64_t>(1, wanted / per_step / stages);
+  if (wanted > 0 && stages_ > 0) steps_ = std::max<int64_t>(1, wanted / per_step / stages_);
 }
 
 double Progressive::stage_cost() const {
@@ -49,16 +50,16 @@ double Progressive::stage_cost() const {
   return tokens * 4 * static_cast<double>(plan_.block_weights);  // half of the blocks forward and backward, the head
 }
 
-double Progressive::cost() const {
-  if (!enabled()) return 0;
-  return static_cast<double>((layers_ - 1) / every_) * stage_cost() +
-         static_cast<double>(wanted_sequences(options_) * options_.calibration_length) *
-             static_cast<double>(plan_.block_weights);
+double Progressive::teacher_cost() const {
+  return static_cast<double>(wanted_sequences(options_) * options_.calibration_length) *
+         static_cast<double>(plan_.block_weights);
 }
+
+double Progressive::cost() const { return enabled() ? teacher_cost() + stages_ * stage_cost() : 0; }
 
 double Progressive::cost_before(int layer) const {
   if (!enabled() || layer <= every_) return 0;
-  return cost() - static_cast<double>((layers_ - 1) / every_ - (layer - 1) / every_) * stage_cost();
+  return teacher_cost() + (layer - 1) / every_ * stage_cost();
 }
 
 std::vector<std::pair<const PlannedGroup*, size_t>> Progressive::trained_linears(int first) const {
@@ -118,8 +119,7 @@ void Progressive::prepare(int layer, const std::vector<std::unique_ptr<fb::PartT
     hold(first, values);
     train(first, parts, tokens, sequences, done);
     work_.save(tag(first), bytes_of(values_));
-    // Until the hidden states after it are saved, an interrupted run needs the one before as well.
-    if (first > 2 * every_) work_.remove(tag(first - 2 * every_));
+    work_.remove(tag(first - every_));
   }
 }
 
@@ -156,11 +156,10 @@ Student Progressive::make_student(int first, const std::vector<std::unique_ptr<f
 
 void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
                         const SequencePlan& sequences, double& done) {
-  const auto started = std::chrono::steady_clock::now();
-  const double teacher_cost = cost() - static_cast<double>((layers_ - 1) / every_) * stage_cost();
+  const auto started = Clock::now();
   if (!teacher_.hidden.defined()) {
-    teacher_ = make_teacher(model_, pass_, tokens, work_, reporter_, done, teacher_cost);
-    done += teacher_cost;
+    teacher_ = make_teacher(model_, pass_, tokens, work_, reporter_, done, teacher_cost());
+    done += teacher_cost();
   }
   Student student = make_student(first, parts);
   Distillation distillation(student, teacher_, activation_budget() / kSequencesPerStep);
@@ -169,7 +168,7 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
   Adam adam(student.parameters(), adam_options);
 
   const std::string name = "training blocks from " + std::to_string(first);
-  const int64_t before = (first / every_ - 1) * steps_, all = (layers_ - 1) / every_ * steps_;
+  const int64_t before = (first / every_ - 1) * steps_, all = stages_ * steps_;
   double loss = 0;
   for (int64_t step = 0; step < steps_; ++step) {
     reporter_.progress(name, done + stage_cost() * static_cast<double>(step) / static_cast<double>(steps_));
@@ -188,8 +187,7 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
     at += p.value.numel();
   }
   done += stage_cost();
-  reporter_.group_done(name, 0, std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(),
-                       done);
+  reporter_.group_done(name, 0, seconds_since(started), done);
 }
 
 }  // namespace svq::convert

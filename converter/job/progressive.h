@@ -39,6 +39,7 @@ class Progressive {
 
  private:
   double stage_cost() const;
+  double teacher_cost() const;
   std::string tag(int first) const { return "progressive." + std::to_string(first); }
   // Linears of blocks from `first` on that are trained, in order.
   std::vector<std::pair<const PlannedGroup*, size_t>> trained_linears(int first) const;
@@ -58,7 +59,7 @@ class Progressive {
   Teacher teacher_;
   at::Tensor values_;  // of trained_linears(stage_)
   int stage_ = 0;      // first block of the stage whose weights model() gives
-  int layers_, every_;
+  int layers_, every_, stages_;
   int64_t steps_ = 0;  // of a stage
 };
 

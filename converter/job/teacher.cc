@@ -1,25 +1,15 @@
 #include "converter/job/teacher.h"
 
-#include <chrono>
 #include <string>
 
 #include "converter/job/cancel.h"
+#include "converter/job/clock.h"
 #include "converter/job/tensor_bytes.h"
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
 #include "converter/models/float/vocabulary.h"
 
 namespace svq::convert {
-
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-constexpr double kSecondsBetweenSaves = 60;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-}  // namespace
 
 Teacher make_teacher(const Model& model, const FloatPass& pass, const at::Tensor& tokens, WorkDirectory& work,
                      Reporter& reporter, double start, double cost) {

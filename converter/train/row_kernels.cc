@@ -47,9 +47,6 @@ SVQ_CLONES void scaled(const float* x, const float* weight, float r, int64_t n, 
 
 SVQ_INLINE float sigmoid(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
-SVQ_INLINE float value(float x) { return x; }
-SVQ_INLINE float value(uint16_t x) { return from_bf16(x); }
-
 template <class T>
 SVQ_INLINE float largest(const T* x, int64_t n) {
   float lanes[kLanes];
@@ -57,13 +54,13 @@ SVQ_INLINE float largest(const T* x, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     for (int64_t w = 0; w < kLanes; ++w) {
-      const float v = value(x[i + w]);
+      const float v = to_float(x[i + w]);
       lanes[w] = lanes[w] < v ? v : lanes[w];
     }
   }
   float most = lanes[0];
   for (int64_t w = 1; w < kLanes; ++w) most = most < lanes[w] ? lanes[w] : most;
-  for (; i < n; ++i) most = most < value(x[i]) ? value(x[i]) : most;
+  for (; i < n; ++i) most = most < to_float(x[i]) ? to_float(x[i]) : most;
   return most;
 }
 
@@ -77,9 +74,9 @@ SVQ_INLINE double kl(const T* wanted, float* logits, int64_t n, float weight, fl
     const T* w = wanted + begin;
     float* q = logits + begin;
     float* p = scratch + begin;
-    for (int64_t i = 0; i < count; ++i) p[i] = exp_of(value(w[i]) - mp);
+    for (int64_t i = 0; i < count; ++i) p[i] = exp_of(to_float(w[i]) - mp);
     p_sum += sum_of(count, [=](int64_t i) { return p[i]; });
-    weighted += sum_of(count, [=](int64_t i) { return p[i] * (value(w[i]) - q[i]); });
+    weighted += sum_of(count, [=](int64_t i) { return p[i] * (to_float(w[i]) - q[i]); });
     for (int64_t i = 0; i < count; ++i) q[i] = exp_of(q[i] - mq);
     q_sum += sum_of(count, [=](int64_t i) { return q[i]; });
   }

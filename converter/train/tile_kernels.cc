@@ -179,8 +179,6 @@ SVQ_CLONES void store_whole_bf16(const float* tile, int64_t columns, uint16_t* r
   store_whole(tile, columns, rows);
 }
 
-float to_float(float x) { return x; }
-float to_float(uint16_t x) { return from_bf16(x); }
 void put(float x, float& out) { out = x; }
 void put(float x, uint16_t& out) { out = to_bf16(x); }
 
