@@ -3,6 +3,12 @@
 #include <cstring>
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 #include "kernels-neon/kernels.h"
@@ -109,6 +115,16 @@ constexpr Table make_avx512() {
 constexpr Table kAvx2Table = make_avx2();
 constexpr Table kAvx512Table = make_avx512();
 
+constexpr Table make_amx() {
+  Table t = make_avx512();
+  t.name = "amx";
+  t.isa = Isa::kAmx;
+  t.gemm_pack = amx::gemm_pack;
+  t.gemm = amx::gemm;
+  return t;
+}
+constexpr Table kAmxTable = make_amx();
+
 // The builtin also asks the operating system (XGETBV) whether it saves the wide registers.
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -118,7 +134,27 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
 
+// CPUID, leaf 7: builtins do not know AMX in all compilers that the project supports. Linux gives tiles to a process
+// that asks for them, once; it refuses where an alternate signal stack would be too small to save them on.
+bool ask_for_amx() {
+  if (!has_avx512()) return false;
+#if defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (kTile | kInt8)) != (kTile | kInt8)) return false;
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+bool has_amx() {
+  static const bool has = ask_for_amx();
+  return has;
+}
+
 const Table* supported(Isa isa) {
+  if (isa == Isa::kAmx && has_amx()) return &kAmxTable;
   if (isa == Isa::kAvx2 && has_avx2()) return &kAvx2Table;
   if (isa == Isa::kAvx512 && has_avx512()) return &kAvx512Table;
   return nullptr;
@@ -175,7 +211,7 @@ const Table* supported(Isa) { return nullptr; }
 
 #endif
 
-constexpr const char* kNames[] = {"scalar", "neon", "dotprod", "i8mm", "avx2", "avx512"};  // by Isa's value
+constexpr const char* kNames[] = {"scalar", "neon", "dotprod", "i8mm", "avx2", "avx512", "amx"};  // by Isa's value
 
 }  // namespace
 
@@ -183,7 +219,7 @@ const Table* table(Isa isa) { return isa == Isa::kScalar ? &kScalarTable : suppo
 
 size_t available(Isa* out, size_t capacity) {
   size_t n = 0;
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < kIsas; ++i) {
     if (table(static_cast<Isa>(i)) && n < capacity) out[n++] = static_cast<Isa>(i);
   }
   return n;
@@ -192,7 +228,7 @@ size_t available(Isa* out, size_t capacity) {
 const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
 bool isa_from_name(const char* name, Isa* out) {
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < kIsas; ++i) {
     if (std::strcmp(name, kNames[i]) == 0) {
       *out = static_cast<Isa>(i);
       return true;
@@ -207,7 +243,7 @@ const Table* select(const char** error) {
   Isa isa;
   if (wanted && *wanted) {
     if (!isa_from_name(wanted, &isa)) {
-      *error = "SVQ_ISA: unknown instruction set; known: scalar, neon, dotprod, i8mm, avx2, avx512";
+      *error = "SVQ_ISA: unknown instruction set; known: scalar, neon, dotprod, i8mm, avx2, avx512, amx";
       return nullptr;
     }
     if (!table(isa)) {
@@ -216,8 +252,8 @@ const Table* select(const char** error) {
     }
     return table(isa);
   }
-  Isa all[6];
-  return table(all[available(all, 6) - 1]);
+  Isa all[kIsas];
+  return table(all[available(all, kIsas) - 1]);
 }
 
 const Table& reference() { return kScalarTable; }

@@ -151,8 +151,8 @@ void attend(benchmark::State& state, const Table* t, uint32_t n, uint32_t head_d
 
 void register_all() {
   benchmark::RegisterBenchmark("read_memory", read_memory)->ThreadRange(1, 2)->UseRealTime();
-  Isa isas[6];
-  const size_t n = available(isas, 6);
+  Isa isas[kIsas];
+  const size_t n = available(isas, kIsas);
   for (size_t i = 0; i < n; ++i) {
     const Table* t = table(isas[i]);
     const std::string isa = std::string("/") + t->name + "/";

@@ -39,4 +39,8 @@ namespace avx512 {
 GemmPackFn gemm_pack;
 GemmFn gemm;
 }  // namespace avx512
+namespace amx {
+GemmPackFn gemm_pack;
+GemmFn gemm;
+}  // namespace amx
 }  // namespace svq::kernels

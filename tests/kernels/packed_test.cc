@@ -111,10 +111,10 @@ TEST_P(PackedKernels, GemvDoesNotDependOnTheSplit) {
 // Guards against writes outside the rows asked for, and gemm against gemv token by token.
 TEST_P(PackedKernels, GemmEqualsGemv) {
   for (uint32_t bits : {2u, 3u, 4u, 8u}) {
-    for (const Shape& s : {Shape{17, 60}, Shape{48, 576}, Shape{80, 320}}) {
+    for (const Shape& s : {Shape{17, 60}, Shape{48, 576}, Shape{80, 320}, Shape{48, 2240}}) {
       const Matrix m(s.rows, s.columns, bits, Matrix::kRandom, s.columns);
       const size_t z_stride = padded(s.columns) + 64, rows = m.blocks() * 16, acc_stride = rows + 5;
-      for (uint32_t tokens : {1u, 2u, 3u, 4u, 5u, 7u, 11u, 12u, 13u, 25u, 64u}) {
+      for (uint32_t tokens : {1u, 2u, 3u, 4u, 5u, 7u, 11u, 12u, 13u, 25u, 33u, 64u}) {
         std::vector<int8_t> z(z_stride * tokens);
         for (uint32_t t = 0; t < tokens; ++t) {
           const std::vector<int8_t> one = activations(s.columns, Activations::kRandom, 100 + t);

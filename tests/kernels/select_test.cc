@@ -17,8 +17,8 @@ class Select : public ::testing::Test {
 };
 
 TEST_F(Select, TablesAreCompleteAndNamed) {
-  Isa all[6];
-  const size_t n = available(all, 6);
+  Isa all[kIsas];
+  const size_t n = available(all, kIsas);
   ASSERT_GE(n, 1u);
   EXPECT_EQ(all[0], Isa::kScalar);
   for (size_t i = 0; i < n; ++i) {
@@ -38,8 +38,8 @@ TEST_F(Select, TablesAreCompleteAndNamed) {
 }
 
 TEST_F(Select, BestUnlessOverridden) {
-  Isa all[6];
-  const size_t n = available(all, 6);
+  Isa all[kIsas];
+  const size_t n = available(all, kIsas);
   const char* error = "";
   EXPECT_EQ(select(&error), table(all[n - 1]));
   EXPECT_EQ(error, nullptr);
@@ -52,7 +52,7 @@ TEST_F(Select, BestUnlessOverridden) {
   EXPECT_EQ(select(&error), nullptr);
   ASSERT_NE(error, nullptr);
   EXPECT_NE(std::string(error).find("SVQ_ISA"), std::string::npos);
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < kIsas; ++i) {
     if (table(static_cast<Isa>(i))) continue;
     setenv("SVQ_ISA", isa_name(static_cast<Isa>(i)), 1);
     EXPECT_EQ(select(&error), nullptr);
@@ -62,7 +62,7 @@ TEST_F(Select, BestUnlessOverridden) {
 
 TEST_F(Select, Names) {
   Isa isa;
-  for (const char* name : {"scalar", "neon", "dotprod", "i8mm", "avx2", "avx512"}) {
+  for (const char* name : {"scalar", "neon", "dotprod", "i8mm", "avx2", "avx512", "amx"}) {
     ASSERT_TRUE(isa_from_name(name, &isa));
     EXPECT_STREQ(isa_name(isa), name);
   }
