@@ -14,8 +14,8 @@
 
 namespace svq::kernels {
 
-enum class Isa { kScalar, kNeon, kDotprod, kI8mm, kAvx2, kAvx512, kAmx };
-inline constexpr int kIsas = 7;
+enum class Isa { kScalar, kNeon, kDotprod, kI8mm, kAvx2, kAvxVnni, kAvx512, kAmx };
+inline constexpr int kIsas = 8;
 
 // Rotation of n = block * factor values (schema/svq.fbs, Rotation). kind 0: none, 1: blocks, 2: mixed.
 struct Rotation {
@@ -128,7 +128,7 @@ struct Table {
 
 // Instruction sets this build has code for and this CPU runs, best last; kScalar is always there.
 size_t available(Isa* out, size_t capacity);
-const char* isa_name(Isa isa);  // "scalar", "neon", "dotprod", "i8mm", "avx2", "avx512", "amx"
+const char* isa_name(Isa isa);  // "scalar", "neon", "dotprod", "i8mm", "avx2", "avxvnni", "avx512", "amx"
 bool isa_from_name(const char* name, Isa* out);
 // The table of one instruction set; null if not available here.
 const Table* table(Isa isa);

@@ -85,6 +85,16 @@ constexpr Table make_avx2() {
   return t;
 }
 
+constexpr Table make_avxvnni() {
+  Table t = make_avx2();
+  t.name = "avxvnni";
+  t.isa = Isa::kAvxVnni;
+  t.gemv = avxvnni::gemv;
+  t.gemm_pack = avxvnni::gemm_pack;
+  t.gemm = avxvnni::gemm;
+  return t;
+}
+
 constexpr Table make_avx512() {
   Table t = kScalarTable;
   t.name = "avx512";
@@ -113,6 +123,7 @@ constexpr Table make_avx512() {
 }
 
 constexpr Table kAvx2Table = make_avx2();
+constexpr Table kAvxVnniTable = make_avxvnni();
 constexpr Table kAvx512Table = make_avx512();
 
 constexpr Table make_amx() {
@@ -129,13 +140,18 @@ constexpr Table kAmxTable = make_amx();
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
+// The compilers' builtins do not all know the younger sets.
+bool has_avxvnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
 
-// CPUID, leaf 7: builtins do not know AMX in all compilers that the project supports. Linux gives tiles to a process
-// that asks for them, once; it refuses where an alternate signal stack would be too small to save them on.
+// Linux gives tiles to a process that asks for them, once; it refuses where an alternate signal stack would be too
+// small to save them on.
 bool ask_for_amx() {
   if (!has_avx512()) return false;
 #if defined(__linux__)
@@ -156,6 +172,7 @@ bool has_amx() {
 const Table* supported(Isa isa) {
   if (isa == Isa::kAmx && has_amx()) return &kAmxTable;
   if (isa == Isa::kAvx2 && has_avx2()) return &kAvx2Table;
+  if (isa == Isa::kAvxVnni && has_avxvnni()) return &kAvxVnniTable;
   if (isa == Isa::kAvx512 && has_avx512()) return &kAvx512Table;
   return nullptr;
 }
@@ -211,7 +228,8 @@ const Table* supported(Isa) { return nullptr; }
 
 #endif
 
-constexpr const char* kNames[] = {"scalar", "neon", "dotprod", "i8mm", "avx2", "avx512", "amx"};  // by Isa's value
+constexpr const char* kNames[] = {"scalar", "neon",    "dotprod", "i8mm",
+                                  "avx2",   "avxvnni", "avx512",  "amx"};  // by Isa's value
 
 }  // namespace
 
@@ -243,7 +261,7 @@ const Table* select(const char** error) {
   Isa isa;
   if (wanted && *wanted) {
     if (!isa_from_name(wanted, &isa)) {
-      *error = "SVQ_ISA: unknown instruction set; known: scalar, neon, dotprod, i8mm, avx2, avx512, amx";
+      *error = "SVQ_ISA: unknown instruction set; known: scalar, neon, dotprod, i8mm, avx2, avxvnni, avx512, amx";
       return nullptr;
     }
     if (!table(isa)) {

@@ -35,6 +35,10 @@ namespace avx2 {
 GemmPackFn gemm_pack;
 GemmFn gemm;
 }  // namespace avx2
+namespace avxvnni {
+GemmPackFn gemm_pack;
+GemmFn gemm;
+}  // namespace avxvnni
 namespace avx512 {
 GemmPackFn gemm_pack;
 GemmFn gemm;

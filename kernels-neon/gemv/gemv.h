@@ -23,6 +23,9 @@ GemvFn gemv;
 namespace avx2 {
 GemvFn gemv;
 }
+namespace avxvnni {
+GemvFn gemv;
+}
 namespace avx512 {
 GemvFn gemv;
 }

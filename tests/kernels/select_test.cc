@@ -62,7 +62,7 @@ TEST_F(Select, BestUnlessOverridden) {
 
 TEST_F(Select, Names) {
   Isa isa;
-  for (const char* name : {"scalar", "neon", "dotprod", "i8mm", "avx2", "avx512", "amx"}) {
+  for (const char* name : {"scalar", "neon", "dotprod", "i8mm", "avx2", "avxvnni", "avx512", "amx"}) {
     ASSERT_TRUE(isa_from_name(name, &isa));
     EXPECT_STREQ(isa_name(isa), name);
   }

@@ -19,10 +19,10 @@ class PerTable : public ::testing::TestWithParam<const char*> {
   void SetUp() override;
   const Table* table_ = nullptr;
 };
-#define SVQ_PER_TABLE(suite)                                                                                       \
-  INSTANTIATE_TEST_SUITE_P(Isa, suite,                                                                             \
-                           ::testing::Values("scalar", "sse", "neon", "dotprod", "i8mm", "avx2", "avx512", "amx"), \
-                           [](const auto& test) { return std::string(test.param); })
+#define SVQ_PER_TABLE(suite)                                                                                         \
+  INSTANTIATE_TEST_SUITE_P(                                                                                          \
+      Isa, suite, ::testing::Values("scalar", "sse", "neon", "dotprod", "i8mm", "avx2", "avxvnni", "avx512", "amx"), \
+      [](const auto& test) { return std::string(test.param); })
 
 // splitmix64: the same numbers on every machine.
 class Random {
