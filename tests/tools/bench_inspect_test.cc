@@ -20,7 +20,7 @@ TEST(Bench, JsonFields) {
   const auto j = run_json("svqbench", quick({"--threads", "1,2", "--depth", "0,16", tiny_model(), "--json"}));
   EXPECT_EQ(j.at("device"), "cpu");
   for (const char* key : {"model", "isa", "file_bytes", "decode_bytes", "load_seconds", "session_bytes",
-                          "peak_memory_bytes", "peak_memory_above_file_bytes"})
+                          "peak_memory_bytes", "peak_memory_above_file_bytes", "context_length", "machine"})
     EXPECT_TRUE(j.contains(key)) << key;
   ASSERT_EQ(j.at("results").size(), 8u);  // two thread counts, two depths, prefill and decode
   std::vector<std::string> names;
@@ -33,6 +33,13 @@ TEST(Bench, JsonFields) {
     if (r.at("kind") == "decode") {
       EXPECT_NEAR(r.at("weight_bytes_per_second").get<double>(),
                   r.at("tokens_per_second").get<double>() * j.at("decode_bytes").get<double>(), 1);
+      // The tiny model's cache: keys and values of every layer at 16 bits, of depth + (4 + 1) / 2 positions.
+      const auto shape = run_json("svqinspect", {tiny_model(), "--json"}).at("architecture");
+      const double vector = 2 * 2 * shape.at("n_kv_heads").get<double>() * shape.at("head_dim").get<double>();
+      EXPECT_NEAR(r.at("kv_bytes_per_second").get<double>(),
+                  r.at("tokens_per_second").get<double>() * shape.at("n_layers").get<double>() * vector *
+                      (r.at("depth").get<double>() + 2.5),
+                  1);
     } else {
       EXPECT_GT(r.at("first_token_seconds"), 0);
     }

@@ -79,11 +79,23 @@ void load(const BenchOptions& o, Bench& bench) {
   }
   bench.load_seconds = watch.seconds();
   bench.info = model_info(bench.model.get());
+  const auto description = nlohmann::json::parse(model_description(bench.model.get(), false), nullptr, false);
+  bench.window = description.value("/architecture/sliding_window"_json_pointer, 0u);
+}
+
+// What attention reads of the cache for one token with so many in the context: keys and values of every layer, at 8
+// bits with a scale of 4 bytes for each.
+double kv_bytes(const Bench& bench, uint32_t kv_bits, double positions) {
+  const svq_model_info& i = bench.info;
+  const double vector = kv_bits == 8 ? i.head_dim + 4 : 2 * i.head_dim;
+  if (bench.window > 0) positions = std::min<double>(positions, bench.window);
+  return 2.0 * i.n_layers * i.n_kv_heads * vector * positions;
 }
 
 class Runner {
  public:
-  Runner(const BenchOptions& o, Bench& bench, uint32_t threads, uint32_t context) : bench_(bench) {
+  Runner(const BenchOptions& o, Bench& bench, PowerMeter& meter, uint32_t threads, uint32_t context)
+      : bench_(bench), meter_(meter) {
     SessionOptions options;
     options.context = context;
     options.threads = threads;
@@ -101,21 +113,29 @@ class Runner {
 
   void prefill(Result& r, bool measured) {
     fill(r.depth);
+    meter_.start();
     const Stopwatch watch;
     check(svq_session_eval(session_.get(), &tokens_[r.depth], r.tokens));
-    const double seconds = watch.seconds();
+    const double seconds = watch.seconds(), joules = meter_.stop();
+    const Stopwatch drawing;
     svq_token token;
     check(svq_session_sample(session_.get(), &token));
+    const double drawn = seconds + drawing.seconds();
     if (!measured) return;
     r.speed.push_back(r.tokens / seconds);
-    r.first_token.push_back(watch.seconds());
+    r.first_token.push_back(drawn);
+    r.joules += joules;
   }
 
   void decode(Result& r, bool measured) {
     fill(r.depth);
+    meter_.start();
     const Stopwatch watch;
     for (uint32_t i = 0; i < r.tokens; ++i) check(svq_session_eval(session_.get(), &tokens_[r.depth + i], 1));
-    if (measured) r.speed.push_back(r.tokens / watch.seconds());
+    const double seconds = watch.seconds(), joules = meter_.stop();
+    if (!measured) return;
+    r.speed.push_back(r.tokens / seconds);
+    r.joules += joules;
   }
 
  private:
@@ -127,6 +147,7 @@ class Runner {
   }
 
   Bench& bench_;
+  PowerMeter& meter_;
   SessionPtr session_;
   std::vector<svq_token> tokens_;
 };
@@ -141,6 +162,8 @@ std::string Result::name() const {
 Bench run_bench(const BenchOptions& o, Progress& progress) {
   Bench bench;
   PeakMemory memory;
+  PowerMeter meter;
+  bench.power_source = meter.source();
   progress.show("loading");
   load(o, bench);
 
@@ -155,6 +178,7 @@ Bench run_bench(const BenchOptions& o, Progress& progress) {
       }
     }
   }
+  bench.context = context;
   if (plan.empty()) throw Failure("--prompt and --generate are both 0: nothing to measure");
 
   const uint64_t available = proc_bytes("/proc/meminfo", "MemAvailable");
@@ -166,7 +190,7 @@ Bench run_bench(const BenchOptions& o, Progress& progress) {
     const size_t first = bench.results.size();
     uint32_t threads = requested;
     {
-      Runner runner(o, bench, requested, context);
+      Runner runner(o, bench, meter, requested, context);
       threads = runner.threads();
       for (Result result : plan) {
         result.threads = threads;
@@ -185,10 +209,14 @@ Bench run_bench(const BenchOptions& o, Progress& progress) {
     for (size_t i = first; i < bench.results.size(); ++i) {
       Result& r = bench.results[i];
       r.read_bandwidth = bandwidth;
-      if (r.decode) r.weight_bandwidth = spread_of(r.speed).mean * static_cast<double>(bench.info.decode_bytes);
+      if (!r.decode) continue;
+      const double speed = spread_of(r.speed).mean;
+      r.weight_bandwidth = speed * static_cast<double>(bench.info.decode_bytes);
+      r.kv_bandwidth = speed * kv_bytes(bench, o.kv_bits, r.depth + (r.tokens + 1) / 2.0);
     }
   }
   bench.peak_memory = memory.peak();
+  bench.state = read_device_state();
   progress.clear();
   return bench;
 }

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/common/device_state.h"
 #include "tools/common/runtime.h"
 #include "tools/common/text.h"
 
@@ -28,6 +29,8 @@ struct Result {
   std::vector<double> speed;        // tokens per second, one for each repetition
   std::vector<double> first_token;  // prefill: seconds until the first token of the answer is drawn
   double weight_bandwidth = 0;      // decode: weight bytes read per second
+  double kv_bandwidth = 0;          // decode: bytes of the KV cache read per second, of the mean context
+  double joules = 0;                // of all measured runs; 0: not known
   double earlier = 0;               // tokens per second in the report compared with; 0: not there
   double read_bandwidth = 0;        // plain read of memory at this thread count, bytes per second
   std::string name() const;         // "pp512", "tg128", "tg128 @ 1024"
@@ -37,10 +40,14 @@ struct Bench {
   svq_model_info info;
   ModelPtr model;
   bool random = false;  // a shape with random weights
+  uint32_t window = 0;  // of attention; 0: all of the context
   std::string device() const { return std::string(info.isa) == "cuda" ? "cuda" : "cpu"; }  // that it runs on
   double load_seconds = 0;
   uint64_t peak_memory = 0;     // bytes resident at most (VmHWM), the mapped file included; 0: not known
   uint64_t session_memory = 0;  // heap of the largest session
+  uint32_t context = 0;         // the longest that was measured
+  DeviceState state;            // after the last run
+  std::string power_source;     // what joules were read from; empty: nothing to read
   std::vector<Result> results;
 };
 

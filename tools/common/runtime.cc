@@ -28,6 +28,13 @@ svq_model_info model_info(const svq_model* model) {
   return info;
 }
 
+std::string model_description(const svq_model* model, bool with_tensors) {
+  char* text = nullptr;
+  check(svq_model_describe(model, with_tensors, &text));
+  const std::unique_ptr<char, void (*)(char*)> description(text, svq_string_free);
+  return description.get();
+}
+
 SessionPtr create_session(svq_model* model, const SessionOptions& options) {
   std::unique_ptr<svq_session_params, Free> params(svq_session_params_create());
   if (!params) throw Failure("out of memory");

@@ -34,6 +34,8 @@ using SessionPtr = std::unique_ptr<svq_session, Free>;
 // device: "cpu", "cuda" or "auto".
 ModelPtr load_model(const std::string& path, const std::string& device = "cpu");
 svq_model_info model_info(const svq_model* model);
+// The file's metadata as JSON (svq_model_describe).
+std::string model_description(const svq_model* model, bool with_tensors);
 
 // 0 leaves the library's default.
 struct SessionOptions {

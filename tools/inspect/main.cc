@@ -30,10 +30,7 @@ std::vector<uint64_t> code_histogram(const svq_model* model, const std::string& 
 int run(const Options& o) {
   const ModelPtr model = load_model(o.model);
   const svq_model_info info = model_info(model.get());
-  char* text = nullptr;
-  check(svq_model_describe(model.get(), 1, &text));
-  const std::unique_ptr<char, void (*)(char*)> description(text, svq_string_free);
-  auto metadata = Json::parse(description.get());
+  auto metadata = Json::parse(model_description(model.get(), true));
   const auto tensors = metadata.value("tensors", Json::array());
   std::vector<uint64_t> counts;
   if (!o.histogram.empty()) counts = code_histogram(model.get(), o.histogram);
