@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <sstream>
 
 #include "tests/tools/fixture.h"
@@ -16,7 +17,7 @@ std::vector<nlohmann::json> json_lines(const std::string& text) {
 
 TEST(Run, JsonFields) {
   const auto j = run_json("svqrun", {tiny_model(), "-p", "hello", "-n", "5", "--temperature", "0", "--json"});
-  EXPECT_EQ(j.at("stop"), "length");
+  EXPECT_EQ(j.at("stop"), "max_tokens");
   EXPECT_EQ(j.at("generated_tokens"), 5);
   EXPECT_GT(j.at("prompt_tokens"), 5);  // the chat format around it
   EXPECT_TRUE(j.at("text").is_string());
@@ -33,6 +34,57 @@ TEST(Run, JsonHasALineForEveryLine) {
   EXPECT_GT(lines[0].at("prompt_tokens"), 4);  // no command: a prompt
   EXPECT_EQ(lines[1].at("command"), "/reset");
   EXPECT_TRUE(lines[2].contains("text"));
+}
+
+std::string file_with(const std::string& name, const std::string& text) {
+  const std::string path = ::testing::TempDir() + name;
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(Run, AnswersSatisfyASchema) {
+  const std::string schema = file_with("schema.json", R"({"type": "object", "properties": {"grip": {"type": "boolean"},
+    "newtons": {"type": "integer", "minimum": 1, "maximum": 40}}, "required": ["grip", "newtons"]})");
+  for (const char* seed : {"1", "2", "3"}) {
+    const auto j = run_json(
+        "svqrun", {tiny_model(), "-p", "hello", "--schema", schema, "--temperature", "1", "--seed", seed, "--json"});
+    const auto action = nlohmann::json::parse(j.at("text").get<std::string>());
+    EXPECT_TRUE(action.at("grip").is_boolean()) << action;
+    EXPECT_GE(action.at("newtons").get<int>(), 1);
+    EXPECT_LE(action.at("newtons").get<int>(), 40);
+    EXPECT_EQ(j.at("stop"), "end");
+  }
+}
+
+TEST(Run, AnswersFollowAGrammar) {
+  const std::string grammar = file_with("grammar.gbnf", "root ::= \"yes\" | \"no\"\n");
+  const Outcome o = run("svqrun", {tiny_model(), "-q", "--grammar", grammar}, {.input = "hello\nagain\n"});
+  std::istringstream lines(o.out);
+  int n = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) continue;
+    EXPECT_TRUE(line == "yes" || line == "no") << o.out;
+    ++n;
+  }
+  EXPECT_EQ(n, 2) << o.out;
+}
+
+TEST(Run, WrongGrammarsNameTheirFile) {
+  const std::string bad = file_with("bad.gbnf", "root ::= other\n");
+  Outcome o = run("svqrun", {tiny_model(), "-p", "hello", "--grammar", bad});
+  EXPECT_EQ(o.exit_code, 1);
+  EXPECT_NE(o.err.find("bad.gbnf"), std::string::npos) << o.err;
+  EXPECT_NE(o.err.find("other"), std::string::npos) << o.err;
+  o = run("svqrun", {tiny_model(), "-p", "hello", "--grammar", bad, "--schema", bad});
+  EXPECT_EQ(o.exit_code, 2) << o.err;
+  EXPECT_EQ(run("svqrun", {tiny_model(), "-p", "hello", "--schema", "/nowhere.json"}).exit_code, 1);
+}
+
+TEST(Run, ContextsBeyondTheTrainedLengthAreNoted) {
+  const Outcome o = run("svqrun", {tiny_model(), "-p", "hello", "-n", "1", "--context", "1000000"});
+  EXPECT_NE(o.err.find("trained on"), std::string::npos) << o.err;
+  const Outcome quiet = run("svqrun", {tiny_model(), "-p", "hello", "-n", "1", "--context", "1000000", "-q"});
+  EXPECT_EQ(quiet.err, "");
 }
 
 TEST(Run, RawPromptHasNoChatFormat) {
@@ -89,7 +141,7 @@ TEST(Run, PromptLongerThanTheContext) {
 
 TEST(Run, ContextFillsUp) {
   const auto j = run_json("svqrun", {tiny_model(), "-p", "hello", "--context", "64", "--temperature", "0", "--json"});
-  EXPECT_EQ(j.at("stop"), "context");
+  EXPECT_EQ(j.at("stop"), "context_full");
   EXPECT_EQ(j.at("context_tokens"), 64);
 }
 

@@ -95,6 +95,14 @@ bool adds_bos(const svq_model* model) {
   return !tokens.empty() && tokens[0] == bos;
 }
 
+GrammarPtr load_grammar(svq_model* model, svq_grammar_kind kind, const std::string& path) {
+  const std::string text = read_file(path);
+  svq_grammar* grammar = nullptr;
+  if (svq_grammar_create(model, kind, text.data(), text.size(), &grammar) != SVQ_OK)
+    throw Failure(path + ": " + svq_last_error());
+  return GrammarPtr(grammar);
+}
+
 std::string read_file(const std::string& path) {
   auto fail = [&](const char* what) { return Failure(path + ": " + what + ": " + std::strerror(errno)); };
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);

@@ -27,9 +27,11 @@ struct Free {
   void operator()(svq_session* s) const { svq_session_free(s); }
   void operator()(svq_model_params* p) const { svq_model_params_free(p); }
   void operator()(svq_session_params* p) const { svq_session_params_free(p); }
+  void operator()(svq_grammar* g) const { svq_grammar_free(g); }
 };
 using ModelPtr = std::unique_ptr<svq_model, Free>;
 using SessionPtr = std::unique_ptr<svq_session, Free>;
+using GrammarPtr = std::unique_ptr<svq_grammar, Free>;
 
 // device: "cpu", "cuda" or "auto".
 ModelPtr load_model(const std::string& path, const std::string& device = "cpu");
@@ -53,6 +55,9 @@ std::vector<svq_token> chat_tokenize(const svq_model* model, std::span<const svq
 
 // Whether the tokenizer puts its begin-of-text token before a text by itself.
 bool adds_bos(const svq_model* model);
+
+// Of the text in a file; Failure names the file.
+GrammarPtr load_grammar(svq_model* model, svq_grammar_kind kind, const std::string& path);
 
 // The whole file; Failure names the file.
 std::string read_file(const std::string& path);

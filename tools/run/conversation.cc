@@ -9,17 +9,17 @@ const char* stop_name(Stop stop) {
     case Stop::kEnd:
       return "end";
     case Stop::kLength:
-      return "length";
+      return "max_tokens";
     case Stop::kContextFull:
-      return "context";
+      return "context_full";
     case Stop::kInterrupted:
-      return "interrupted";
+      return "cancelled";
   }
   return "";
 }
 
 Conversation::Conversation(svq_model* model, const SessionOptions& session, const SamplerOptions& sampler,
-                           std::string system, size_t max_tokens, Interrupts& interrupts)
+                           const svq_grammar* grammar, std::string system, size_t max_tokens, Interrupts& interrupts)
     : model_(model),
       session_(create_session(model, session)),
       system_(std::move(system)),
@@ -36,6 +36,7 @@ Conversation::Conversation(svq_model* model, const SessionOptions& session, cons
   set(SVQ_SAMPLER_MIN_P, sampler.min_p);
   set(SVQ_SAMPLER_REPETITION_PENALTY, sampler.repetition_penalty);
   set(SVQ_SAMPLER_SEED, sampler.seed);
+  check(svq_session_set_grammar(session_.get(), grammar));
 }
 
 namespace {

@@ -18,7 +18,7 @@ struct SamplerOptions {
 };
 
 enum class Stop { kEnd, kLength, kContextFull, kInterrupted };
-const char* stop_name(Stop stop);  // "end", "length", "context", "interrupted"
+const char* stop_name(Stop stop);  // as in Python: "end", "max_tokens", "context_full", "cancelled"
 
 struct Answer {
   std::string text;
@@ -33,9 +33,10 @@ using OnText = std::function<void(std::string_view)>;  // whole UTF-8 characters
 
 class Conversation {
  public:
-  // max_tokens 0: until the model ends its answer or the context is full. The model outlives the conversation.
-  Conversation(svq_model* model, const SessionOptions& session, const SamplerOptions& sampler, std::string system,
-               size_t max_tokens, Interrupts& interrupts);
+  // max_tokens 0: until the model ends its answer or the context is full. grammar: of every answer, or null. The model
+  // outlives the conversation.
+  Conversation(svq_model* model, const SessionOptions& session, const SamplerOptions& sampler,
+               const svq_grammar* grammar, std::string system, size_t max_tokens, Interrupts& interrupts);
 
   bool has_chat() const { return has_chat_; }
   const svq_session* session() const { return session_.get(); }

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "tools/common/cli.h"
+#include "tools/common/text.h"
 #include "tools/run/chat.h"
 #include "tools/run/conversation.h"
 #include "tools/run/interrupt.h"
@@ -16,7 +17,7 @@ struct Options {
   std::string model, device = "cpu";
   std::optional<std::string> prompt;
   uint32_t max_tokens = 0;
-  std::string system;
+  std::string system, grammar, schema;
   bool raw = false;
   SamplerOptions sampler;
   SessionOptions session;
@@ -33,6 +34,11 @@ void add_options(CLI::App& app, Options& o) {
       ->transform(integer_between(1, 1 << 30));
   app.add_option("--system", o.system, "System message (default: the model's own)")->type_name("TEXT");
   app.add_flag("--raw", o.raw, "Continue the prompt as it stands, without the chat format");
+  CLI::Option* grammar =
+      app.add_option("--grammar", o.grammar, "Answers follow this grammar (GBNF)")->type_name("FILE");
+  app.add_option("--schema", o.schema, "Answers are JSON that satisfies this JSON Schema")
+      ->type_name("FILE")
+      ->excludes(grammar);
 
   const auto sampling = [&app](const char* name, std::optional<double>& value, const char* type, const char* help,
                                const CLI::Validator& check) {
@@ -66,7 +72,14 @@ int run(const Options& o) {
   Interrupts interrupts;  // before the session's threads start
   const ModelPtr model = load_model(o.model, o.device);
   const svq_model_info info = model_info(model.get());
-  Conversation conversation(model.get(), o.session, o.sampler, o.system, o.max_tokens, interrupts);
+  const GrammarPtr grammar = !o.grammar.empty()  ? load_grammar(model.get(), SVQ_GRAMMAR_GBNF, o.grammar)
+                             : !o.schema.empty() ? load_grammar(model.get(), SVQ_GRAMMAR_JSON_SCHEMA, o.schema)
+                                                 : nullptr;
+  Conversation conversation(model.get(), o.session, o.sampler, grammar.get(), o.system, o.max_tokens, interrupts);
+  const size_t context = svq_session_context(conversation.session());
+  if (context > info.context_length && !o.output.quiet)
+    print_error(fmt::format("svqrun: note: the context holds {} tokens, the model was trained on {}",
+                            format_thousands(context), format_thousands(info.context_length)));
   const bool raw = o.raw || !conversation.has_chat();
   if (raw && !o.system.empty())
     throw Failure(o.raw ? "--system: has no effect with --raw"
@@ -83,6 +96,7 @@ int main(int argc, char** argv) {
            "  svqrun model.svq                                          chat\n"
            "  svqrun model.svq -p \"What is the capital of France?\"\n"
            "  svqrun model.svq -p \"def fibonacci(n):\" --raw -n 100      plain continuation\n"
+           "  svqrun model.svq -p \"Pick up the red cube.\" --schema action.json   JSON for a program\n"
            "  printf 'Hello\\nWhat did I say?\\n' | svqrun model.svq     one turn a line\n"
            "\nThe same seed, model and machine give the same answer.");
   Options options;
