@@ -483,7 +483,10 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   check_output(options);
   check_resources(options);
   Plan plan = options.has_budget() ? make_budget_plan(model, options) : make_plan(model, options);
-  if (options.trains() && options.follows_prefix()) options.progressive_tokens = progressive_tokens(options, plan);
+  if (options.trains() && options.follows_prefix()) {
+    options.progressive_by_time = options.time_limit > 0 && !options.progressive_tokens;
+    options.progressive_tokens = progressive_tokens(options, plan);
+  }
   const auto disk = disk_use(plan, options);
   reporter.plan(model, plan, options, disk);
   for (const std::string& warning : model.warnings()) reporter.warning(warning);

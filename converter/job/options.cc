@@ -187,10 +187,11 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--train-tokens", o.train_tokens, "tokens to train on (default: fast 131072, full 524288)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 32))
       ->group(what);
-  app.add_option("--progressive-tokens", progressive_tokens,
-                 "tokens on which the blocks that are still in floats are trained to make up for those quantized "
-                 "before them; 0: none (default: as many as --train-tokens, 0 for models above 400 million weights, "
-                 "where it takes 20 bytes of memory a weight)")
+  app.add_option(
+         "--progressive-tokens", progressive_tokens,
+         "tokens on which the blocks that are still in floats are trained to make up for those quantized "
+         "before them; 0: none (default: as many as --train-tokens, 0 where it would take more than half of the "
+         "memory: 8 bytes a weight, 12 below 400 million; with --time-limit what a third of it allows)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->group(what);
   app.add_option("--time-limit", time_limit,

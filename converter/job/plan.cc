@@ -9,6 +9,7 @@
 
 #include "converter/base/error.h"
 #include "converter/job/import.h"
+#include "converter/job/preflight.h"
 #include "converter/job/sequences.h"
 #include "converter/job/versions.h"
 #include "converter/write/svq_file.h"
@@ -133,10 +134,16 @@ uint64_t training_memory(const Model& model, const Plan& plan, const Options& op
          uint64_t(kSequencesPerStep) * backward_memory(a, uint64_t(options.calibration_length));
 }
 
-// Weights, two moments and the gradients of two sequences, in f32.
+// Weights and gradients in f32.
+uint64_t trained_weights_memory(const Plan& plan) {
+  const uint64_t gradients = progressive_side_by_side(plan) ? uint64_t(kSequencesPerStep) : 1;
+  return 4 * (1 + gradients) * plan.block_weights;
+}
+
+// What has no codes yet has weights and gradients instead.
 uint64_t progressive_memory(const Model& model, const Plan& plan, const Options& options) {
   if (progressive_tokens(options, plan) == 0) return 0;
-  return 20 * plan.block_weights + training_memory(model, plan, options);
+  return trained_weights_memory(plan) + training_memory(model, plan, options) - 4 * plan.block_weights;
 }
 
 uint64_t curvature_bytes(const Plan& plan, const Options& options) {
@@ -221,10 +228,13 @@ bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear) {
 }
 
 int64_t progressive_tokens(const Options& options, const Plan& plan) {
-  constexpr uint64_t kMostWeights = 400'000'000;
   if (!options.trains() || !options.follows_prefix()) return 0;
-  return options.progressive_tokens.value_or(plan.block_weights > kMostWeights ? 0 : options.training_tokens());
+  if (options.progressive_tokens) return *options.progressive_tokens;
+  const uint64_t memory = total_memory();
+  return memory > 0 && trained_weights_memory(plan) > memory / 2 ? 0 : options.training_tokens();
 }
+
+bool progressive_side_by_side(const Plan& plan) { return plan.block_weights < 400'000'000; }
 
 bool PlannedGroup::packed() const {
   return std::any_of(linears.begin(), linears.end(), [](const PlannedLinear& l) { return l.packed(); });

@@ -55,8 +55,12 @@ struct Plan {
 inline constexpr uint64_t kMostCurvatureRows = 4096;
 bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear);
 
-// Tokens of training while quantizing (progressive.h).
+// Tokens of training while quantizing (progressive.h): by default none for a model whose weights and their gradients
+// would take most of this machine's memory.
 int64_t progressive_tokens(const Options& options, const Plan& plan);
+// Whether the sequences of its steps are computed at the same time, each with gradients of its own: models so small
+// that one sequence does not keep all threads busy.
+bool progressive_side_by_side(const Plan& plan);
 
 // Throws Error: an override that matches nothing, a width that a shape does not allow.
 Plan make_plan(const Model& model, const Options& options);

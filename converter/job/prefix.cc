@@ -76,7 +76,10 @@ StudentGroup make_student_group(const PlannedGroup& planned, const Model& model,
   return group;
 }
 
-StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, bool bf16) {
+namespace {
+
+// trained: where packed linears' weights come from, as parameters; null: all are the model's.
+StudentGroup float_group(const PlannedGroup& planned, const Model& model, const TunedModel* trained, bool bf16) {
   StudentGroup group;
   group.name = planned.name;
   for (const PlannedLinear& l : planned.linears) {
@@ -85,7 +88,11 @@ StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, b
     linear.bits = 16;
     linear.rows = static_cast<int64_t>(l.rows);
     linear.product_type = bf16 ? at::kBFloat16 : at::kFloat;
-    linear.weight = read_tensor(model, l.slot, planned.layer, false).to(linear.product_type);
+    if (trained && l.packed()) {
+      linear.weight = trained->own(l.slot, planned.layer).detach().requires_grad_(true);
+    } else {
+      linear.weight = read_tensor(model, l.slot, planned.layer, false).to(linear.product_type);
+    }
     if (l.bias) linear.bias = read_tensor(model, *l.bias, planned.layer, true);
     group.linears.push_back(std::move(linear));
   }
@@ -94,14 +101,14 @@ StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, b
   return group;
 }
 
-StudentGroup make_trained_group(const PlannedGroup& planned, const Model& model, bool bf16) {
-  StudentGroup group = make_float_group(planned, model, /*bf16=*/false);
-  for (size_t i = 0; i < group.linears.size(); ++i) {
-    StudentLinear& linear = group.linears[i];
-    if (planned.linears[i].packed()) linear.weight.requires_grad_(true);
-    if (bf16) linear.product_type = at::kBFloat16;
-  }
-  return group;
+}  // namespace
+
+StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, bool bf16) {
+  return float_group(planned, model, nullptr, bf16);
+}
+
+StudentGroup make_trained_group(const PlannedGroup& planned, const TunedModel& model, bool bf16) {
+  return float_group(planned, model, &model, bf16);
 }
 
 StudentGroup& group_of(StudentBlock& block, GroupKind kind) {

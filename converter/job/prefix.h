@@ -6,6 +6,7 @@
 
 #include "converter/job/group_writer.h"
 #include "converter/job/plan.h"
+#include "converter/job/tuned_model.h"
 #include "converter/train/student.h"
 
 namespace svq::convert {
@@ -43,8 +44,8 @@ StudentGroup& group_of(StudentBlock& block, GroupKind kind);
 
 // The float linears of a planned group as a group of the student. bf16: weights in bfloat16.
 StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, bool bf16);
-// The same as f32 weights to be trained where they will be packed, with products in bfloat16 if `bf16`.
-StudentGroup make_trained_group(const PlannedGroup& planned, const Model& model, bool bf16);
+// The same with the trained model's own weights, in place, as parameters where they will be packed.
+StudentGroup make_trained_group(const PlannedGroup& planned, const TunedModel& model, bool bf16);
 // Those of a whole block.
 StudentBlock make_float_block(const Plan& plan, const Model& model, int layer, bool bf16);
 

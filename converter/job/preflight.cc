@@ -38,6 +38,18 @@ uint64_t device_of(const fs::path& path) {
   return stat(path.c_str(), &status) == 0 ? static_cast<uint64_t>(status.st_dev) : 0;
 }
 
+// A field of /proc/meminfo in bytes; 0 if it is not there.
+uint64_t memory_field(const std::string& name) {
+  std::ifstream in("/proc/meminfo");
+  std::string label;
+  uint64_t kilobytes;
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    if (words >> label >> kilobytes && label == name) return kilobytes * 1024;
+  }
+  return 0;
+}
+
 }  // namespace
 
 fs::path work_path(const Options& options) {
@@ -109,16 +121,8 @@ void check_disk(const std::vector<DiskUse>& disk) {
   }
 }
 
-uint64_t available_memory() {
-  std::ifstream in("/proc/meminfo");
-  std::string label;
-  uint64_t kilobytes;
-  for (std::string line; std::getline(in, line);) {
-    std::istringstream words(line);
-    if (words >> label >> kilobytes && label == "MemAvailable:") return kilobytes * 1024;
-  }
-  return 0;
-}
+uint64_t available_memory() { return memory_field("MemAvailable:"); }
+uint64_t total_memory() { return memory_field("MemTotal:"); }
 
 std::string file_hash(const fs::path& path) {
   ReadFile file;

@@ -26,6 +26,7 @@ std::vector<DiskUse> disk_use(const Plan& plan, const Options& options);
 void check_disk(const std::vector<DiskUse>& disk);
 
 uint64_t available_memory();  // bytes, from /proc/meminfo; 0 if unknown
+uint64_t total_memory();      // the same of all there is
 // What activations may take that are kept for a backward pass.
 inline uint64_t activation_budget() { return available_memory() / 4; }
 

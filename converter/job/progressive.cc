@@ -15,16 +15,19 @@
 #include "converter/job/tensor_bytes.h"
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
+#include "converter/train/adafactor.h"
 #include "converter/train/adam.h"
 
 namespace svq::convert {
 
 namespace {
 
-constexpr int kStages = 10;     // about as many trainings a model
-constexpr double kRate = 1e-3;  // learning rate of weights, of their mean magnitude
-constexpr double kFloor = 0.1;  // of the learning rate in the last stage
-constexpr int64_t kWarmUp = 3;  // steps of every stage
+constexpr int kStages = 10;               // about as many trainings a model
+constexpr double kRate = 4e-4;            // learning rate of weights, of their mean magnitude
+constexpr double kFloor = 0.1;            // of the learning rate in the last stage
+constexpr int64_t kWarmUp = 3;            // steps of every stage
+constexpr double kShareOfTime = 1.0 / 3;  // of a time limit, that all stages may take
+constexpr const char* kStepsState = "progressive.steps";
 
 }  // namespace
 
@@ -43,6 +46,22 @@ Progressive::Progressive(const Model& model, const Options& options, const Plan&
   const int64_t per_step = kSequencesPerStep * options.calibration_length;
   const int64_t wanted = progressive_tokens(options, plan);
   if (wanted > 0 && stages_ > 0) steps_ = std::max<int64_t>(1, wanted / per_step / stages_);
+  if (enabled() && options.progressive_by_time) {
+    int64_t chosen = 0;
+    steps_chosen_ = work.load(kStepsState, std::as_writable_bytes(std::span(&chosen, 1)));
+    if (steps_chosen_) steps_ = chosen;
+  }
+}
+
+// A step goes forward through all blocks and back through those from `first` on; on average through half of them.
+void Progressive::choose_steps(double seconds_per_step, int first) {
+  const double back = static_cast<double>(layers_ - first) / layers_;
+  const double mean = seconds_per_step * (1 + 2 * 0.5) / (1 + 2 * back);
+  steps_ = std::max(kWarmUp, static_cast<int64_t>(kShareOfTime * options_.time_limit / stages_ / mean));
+  steps_chosen_ = true;
+  work_.save(kStepsState, std::as_bytes(std::span(&steps_, 1)));
+  reporter_.note("the time limit allows " + std::to_string(steps_) + " steps in each of " + std::to_string(stages_) +
+                 " stages of training while quantizing");
 }
 
 double Progressive::stage_cost() const {
@@ -161,30 +180,27 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
     teacher_ = make_teacher(model_, pass_, tokens, work_, reporter_, done, teacher_cost());
     done += teacher_cost();
   }
-  Student student = make_student(first, parts);
-  Distillation distillation(student, teacher_, activation_budget() / kSequencesPerStep);
-  AdamOptions adam_options;
-  adam_options.scale_rate = kRate;
-  Adam adam(student.parameters(), adam_options);
+  Student student = make_student(first, parts);  // trains values_ in place
+  Distillation distillation(student, teacher_, activation_budget() / kSequencesPerStep,
+                            progressive_side_by_side(plan_));
+  Adafactor optimizer(student.parameters(), kRate);
 
   const std::string name = "training blocks from " + std::to_string(first);
-  const int64_t before = (first / every_ - 1) * steps_, all = stages_ * steps_;
   double loss = 0;
+  const auto first_step = Clock::now();
   for (int64_t step = 0; step < steps_; ++step) {
     reporter_.progress(name, done + stage_cost() * static_cast<double>(step) / static_cast<double>(steps_));
     if (stop_requested()) throw Interrupted{};
+    const int64_t before = (first / every_ - 1) * steps_;
     loss =
         distillation.accumulate(sequences_of_step(before + step, kSequencesPerStep, sequences.training, options_.seed));
     if (!std::isfinite(loss))
       throw Error(name + " diverged at step " + std::to_string(step) + "; try --progressive-tokens 0");
     const double warm = std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(kWarmUp));
-    adam.step(warm * cosine_rate(before + step, all, 0, kFloor));
-  }
-  const at::NoGradGuard no_grad;
-  int64_t at = 0;
-  for (const Parameter& p : adam.parameters()) {
-    values_.narrow(0, at, p.value.numel()).copy_(p.value.detach().view({-1}));
-    at += p.value.numel();
+    // The first steps of all do not depend on how many there will be.
+    optimizer.step(before + step < kWarmUp ? warm : warm * cosine_rate(before + step, stages_ * steps_, 0, kFloor));
+    if (!steps_chosen_ && step + 1 == kWarmUp)
+      choose_steps(seconds_since(first_step) / static_cast<double>(kWarmUp), first);
   }
   done += stage_cost();
   reporter_.group_done(name, 0, seconds_since(started), done);

@@ -40,6 +40,8 @@ class Progressive {
  private:
   double stage_cost() const;
   double teacher_cost() const;
+  // Measured on the first steps of the first stage that runs; kept in the work directory.
+  void choose_steps(double seconds_per_step, int first);
   std::string tag(int first) const { return "progressive." + std::to_string(first); }
   // Linears of blocks from `first` on that are trained, in order.
   std::vector<std::pair<const PlannedGroup*, size_t>> trained_linears(int first) const;
@@ -60,7 +62,8 @@ class Progressive {
   at::Tensor values_;  // of trained_linears(stage_)
   int stage_ = 0;      // first block of the stage whose weights model() gives
   int layers_, every_, stages_;
-  int64_t steps_ = 0;  // of a stage
+  int64_t steps_ = 0;         // of a stage
+  bool steps_chosen_ = true;  // not yet, if they depend on the time that one takes
 };
 
 }  // namespace svq::convert

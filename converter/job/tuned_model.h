@@ -16,6 +16,11 @@ class TunedModel : public Model {
   // weight [rows, columns] f32, contiguous; shared, not copied.
   void set(Slot slot, int layer, const at::Tensor& weight) { weights_[{slot, layer}] = weight; }
   void clear() { weights_.clear(); }
+  // What was set; undefined: nothing.
+  at::Tensor own(Slot slot, int layer) const {
+    const auto found = weights_.find({slot, layer});
+    return found == weights_.end() ? at::Tensor() : found->second;
+  }
 
   void read(Slot slot, int layer, std::span<float> out) const override {
     read_rows(slot, layer, 0, shape(slot, layer).rows, out);

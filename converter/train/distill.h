@@ -26,10 +26,12 @@ struct Teacher {
 class Distillation {
  public:
   // bytes_for_activations: what the activations of one step may take; above it they are computed twice instead of kept.
-  Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations);
+  // side_by_side: as many sequences at a time as there are threads, each with gradients of its own; otherwise one after
+  // another, with all threads and one set of gradients.
+  Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations, bool side_by_side = true);
 
   // Sets the gradients of the parameters to those of the mean loss over the given sequences; returns the mean loss.
-  // As many sequences at a time as there are threads: memory grows with these. The result does not depend on them.
+  // The result does not depend on the number of threads.
   double accumulate(const std::vector<int64_t>& sequences);
   Agreement measure(const std::vector<int64_t>& sequences) const;
 
@@ -41,7 +43,7 @@ class Distillation {
   // One for each sequence of a step: gradients are added up in their order.
   std::vector<Student> replicas_;
   std::vector<std::vector<Parameter>> replica_parameters_;
-  bool keep_activations_;
+  bool keep_activations_, side_by_side_;
 };
 
 // Forward and backward through a student. tokens [1, T]. of_logits(begin, logits) gets the logits

@@ -128,6 +128,21 @@ SVQ_CLONES void silu_product_row_backward(const float* gate, const float* up, co
   }
 }
 
+SVQ_CLONES double add_squares_row(const float* x, int64_t n, float* sums) {
+  double sum = 0;
+  for (int64_t begin = 0; begin < n; begin += kRun) {
+    const int64_t count = n - begin < kRun ? n - begin : kRun;
+    const float* from = x + begin;
+    for (int64_t i = 0; i < count; ++i) sums[begin + i] += from[i] * from[i];
+    sum += sum_of(count, [=](int64_t i) { return from[i] * from[i]; });
+  }
+  return sum;
+}
+
+SVQ_CLONES void add_scaled_row(const float* x, const float* by_column, float factor, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i] * by_column[i] * factor;
+}
+
 double kl_row(const float* wanted, float* logits, int64_t n, float weight, float* scratch) {
   return kl_f32(wanted, logits, n, weight, scratch);
 }

@@ -19,4 +19,9 @@ void silu_product_row_backward(const float* gate, const float* up, const float* 
 double kl_row(const float* wanted, float* logits, int64_t n, float weight, float* scratch);
 double kl_row(const uint16_t* wanted, float* logits, int64_t n, float weight, float* scratch);
 
+// sums += x², by column; returns Σ x².
+double add_squares_row(const float* x, int64_t n, float* sums);
+// y += factor · x ⊙ by_column
+void add_scaled_row(const float* x, const float* by_column, float factor, int64_t n, float* y);
+
 }  // namespace svq::convert

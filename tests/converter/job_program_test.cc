@@ -406,6 +406,7 @@ TEST_F(Program, ATimeLimitChoosesTheNumberOfSteps) {
   const ProgramResult result = run(arguments);
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_GE(summary_of(result)["tuning"]["steps"], 5);
+  EXPECT_NE(result.out.find("steps in each of"), std::string::npos) << result.out;  // of training while quantizing
 }
 
 TEST_F(Program, TheStateOfAnotherConversionIsRefused) {

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include "converter/base/error.h"
+#include "converter/job/curvature.h"
 #include "converter/job/prefix.h"
 #include "converter/models/float/block.h"
+#include "converter/models/float/vocabulary.h"
+#include "converter/train/distill.h"
 #include "converter/train/student.h"
 #include "tests/converter/float_fake_model.h"
 #include "tests/converter/quantize_reference.h"
@@ -121,6 +124,53 @@ TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
   EXPECT_THROW(Correction(broken, 0.05, "group"), Error);
   // Damping leads back to the weights as they are.
   EXPECT_LT(relative_difference(Correction(m, 1e4, "group").apply(w), w), 1e-2);
+}
+
+// Weights of the later block trained in place, behind a block that is not.
+TEST(Distillation, OneAfterAnotherGivesTheGradientsOfSideBySide) {
+  const FakeModel model({.hidden = 24, .n_layers = 2, .vocab = 40});
+  const Plan plan = make_plan(model, {});
+  TunedModel tuned(model);
+  const auto student_of = [&] {
+    Student student = float_student(model, plan);
+    student.first_trained_block = 1;
+    for (const PlannedGroup& g : plan.groups) {
+      if (g.layer != 1) continue;
+      for (const PlannedLinear& l : g.linears)
+        tuned.set(l.slot, 1, read_tensor(model, l.slot, 1, false).to(at::kFloat) * 1.25);
+      group_of(student.blocks[1], g.kind) = make_trained_group(g, tuned, /*bf16=*/false);
+    }
+    return student;
+  };
+  Teacher teacher;
+  teacher.tokens = at::arange(3 * 17).mul(7).add(3).remainder(40).view({3, 17});
+  const Student source = float_student(model, plan);
+  teacher.hidden = source.head_input(source.hidden(teacher.tokens)).to(at::kFloat);
+  teacher.head = read_tensor(model, head_slot(model), -1, false).to(at::kFloat);
+
+  const std::vector<int64_t> sequences{2, 0, 1};
+  std::vector<double> losses;
+  std::vector<std::vector<at::Tensor>> gradients;
+  for (const bool side_by_side : {true, false}) {
+    Student student = student_of();
+    Distillation distillation(student, teacher, uint64_t{1} << 30, side_by_side);
+    distillation.accumulate(sequences);  // what is left of it must not count
+    losses.push_back(distillation.accumulate(sequences));
+    gradients.emplace_back();
+    for (const Parameter& p : student.parameters()) gradients.back().push_back(p.value.grad());
+  }
+  EXPECT_GT(losses[0], 0);
+  EXPECT_EQ(losses[0], losses[1]);
+  ASSERT_EQ(gradients[0].size(), 7u);
+  for (size_t i = 0; i < 7; ++i) {
+    EXPECT_GT(gradients[0][i].abs().max().item<double>(), 0);
+    EXPECT_LT(relative_difference(gradients[1][i], gradients[0][i]), 1e-5) << i;
+  }
+  // The weights are the tuned model's own.
+  Student student = student_of();
+  const at::NoGradGuard no_grad;
+  student.blocks[1].o_in.linears[0].weight.detach().fill_(3);
+  EXPECT_EQ(tuned.own(Slot::kO, 1).max().item<float>(), 3);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Fine-tuning's parts against plain libtorch expressions and their automatic gradients.
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -9,6 +10,7 @@
 #include "converter/job/sequences.h"
 #include "converter/quantize/grid.h"
 #include "converter/quantize/hadamard.h"
+#include "converter/train/adafactor.h"
 #include "converter/train/adam.h"
 #include "converter/train/attention.h"
 #include "converter/train/distill.h"
@@ -268,6 +270,55 @@ TEST(Adam, FirstStepsFollowTheFormula) {
   value.mutable_grad() = at::tensor({1.0f, 1.0f, 1.0f});
   adam.step(1.0);
   EXPECT_TRUE(value.detach().equal(after));
+}
+
+TEST(Adafactor, StepsFollowTheFormula) {
+  const int64_t n = 150, k = 70;  // more rows than are summed in a run, columns that fill no lanes
+  at::manual_seed(1);
+  const at::Tensor start = at::randn({n, k});
+  at::Tensor value = start.clone().requires_grad_(true);
+  const double unit = 0.7, rate = 3e-3, decay = 0.9;
+  Adafactor optimizer({{"w", value, unit, false}}, rate, decay);
+  at::Tensor expected = start.to(at::kDouble), rows = at::zeros({n}, at::kDouble),
+             columns = at::zeros({k}, at::kDouble);
+  for (int step = 1; step <= 3; ++step) {
+    const at::Tensor g = at::randn({n, k}) * at::rand({n, 1}) * at::rand({1, k}).square();
+    value.mutable_grad() = g.clone();
+    optimizer.step(step == 2 ? 0.5 : 1.0);
+    EXPECT_FALSE(value.grad().defined());
+    const at::Tensor squares = g.to(at::kDouble).square();
+    rows = decay * rows + (1 - decay) * squares.mean(1);
+    columns = decay * columns + (1 - decay) * squares.mean(0);
+    const double unbias = 1 - std::pow(decay, step);
+    const at::Tensor v = at::outer(rows / unbias, columns / unbias) / (rows / unbias).mean();
+    expected -= (step == 2 ? 0.5 : 1.0) * rate * unit * g.to(at::kDouble) / v.sqrt();
+    EXPECT_LT((value.detach().to(at::kDouble) - expected).abs().max().item<double>(), 1e-5) << step;
+  }
+  EXPECT_GT((value.detach() - start).abs().max().item<double>(), 1e-3);
+}
+
+TEST(Adafactor, AZeroGradientLeavesTheWeights) {
+  at::Tensor value = at::ones({3, 4}).requires_grad_(true);
+  Adafactor optimizer({{"w", value, 1.0, false}}, 1e-3);
+  value.mutable_grad() = at::zeros({3, 4});
+  optimizer.step(1);
+  EXPECT_TRUE(value.detach().equal(at::ones({3, 4})));
+}
+
+TEST(Adafactor, DoesNotDependOnTheNumberOfThreads) {
+  at::manual_seed(2);
+  const at::Tensor start = at::randn({300, 64}), g = at::randn({300, 64});
+  const auto stepped = [&](int threads) {
+    const int before = at::get_num_threads();
+    at::set_num_threads(threads);
+    at::Tensor value = start.clone().requires_grad_(true);
+    Adafactor optimizer({{"w", value, 1.0, false}}, 1e-2);
+    value.mutable_grad() = g.clone();
+    optimizer.step(1);
+    at::set_num_threads(before);
+    return value.detach();
+  };
+  EXPECT_TRUE(stepped(1).equal(stepped(3)));
 }
 
 TEST(Adam, RateWarmsUpAndFallsToItsFloor) {
