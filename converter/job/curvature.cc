@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "converter/job/cancel.h"
+#include "converter/job/clock.h"
 #include "converter/job/prefix.h"
 #include "converter/job/preflight.h"
 #include "converter/job/tensor_bytes.h"
@@ -13,6 +14,9 @@
 
 namespace svq::convert {
 namespace {
+
+constexpr const char* kSumsState = "outputs";
+constexpr double kSecondsBetweenSums = 300;  // they may take a gigabyte
 
 std::string tag_of(const std::string& linear) { return "outputs." + linear; }
 
@@ -47,17 +51,56 @@ void OutputCurvatures::remove(const PlannedGroup& group) const {
   }
 }
 
+std::vector<const PlannedLinear*> OutputCurvatures::watched() const {
+  std::vector<const PlannedLinear*> all;
+  for (const PlannedGroup& group : plan_.groups) {
+    for (const PlannedLinear& l : group.linears) {
+      if (has_curvature(group, l)) all.push_back(&l);
+    }
+  }
+  return all;
+}
+
+void OutputCurvatures::save_sums(const OutputCurvature& curvature, int64_t done) const {
+  std::vector<at::Tensor> all{at::full({1}, static_cast<double>(done), at::kFloat)};
+  for (const PlannedLinear* l : watched()) all.push_back(curvature.sums().at(l->name).sum().view({-1}));
+  work_.save(kSumsState, bytes_of(at::cat(all)));
+}
+
+int64_t OutputCurvatures::load_sums(OutputCurvature& curvature, int64_t length) const {
+  if (!work_.contains(kSumsState)) return 0;
+  int64_t size = 1;
+  for (const PlannedLinear* l : watched()) size += static_cast<int64_t>(l->rows * l->rows);
+  const at::Tensor all = at::empty({size}, at::kFloat);
+  if (!work_.load(kSumsState, bytes_of(all))) return 0;
+  const auto done = static_cast<int64_t>(all[0].item<float>());
+  int64_t at = 1;
+  for (const PlannedLinear* l : watched()) {
+    const auto n = static_cast<int64_t>(l->rows);
+    curvature.restore(l->name, all.narrow(0, at, n * n).view({n, n}).clone(), done * length);
+    at += n * n;
+  }
+  return done;
+}
+
 void OutputCurvatures::measure(const at::Tensor& tokens, const std::vector<int64_t>& sequences, uint64_t seed,
                                const std::function<void(double)>& progress) {
   Student student = float_student(model_, plan_);
   const bool keep = keeps_activations(model_.architecture(), tokens.size(1), activation_budget());
   OutputCurvature curvature(student, kMostCurvatureRows);
-  for (size_t i = 0; i < sequences.size(); ++i) {
+  auto last_save = Clock::now();
+  for (auto i = static_cast<size_t>(load_sums(curvature, tokens.size(1))); i < sequences.size(); ++i) {
     progress(static_cast<double>(i) / static_cast<double>(sequences.size()));
     curvature.add(tokens.narrow(0, sequences[i], 1), sequences[i], seed, keep);
-    if (stop_requested()) throw Interrupted{};
+    const bool stop = stop_requested() && i + 1 < sequences.size();
+    if (stop || seconds_since(last_save) > kSecondsBetweenSums) {
+      save_sums(curvature, static_cast<int64_t>(i + 1));
+      last_save = Clock::now();
+    }
+    if (stop) throw Interrupted{};
   }
   for (const auto& [name, sum] : curvature.sums()) work_.save(tag_of(name), bytes_of(sum.mean()));
+  work_.remove(kSumsState);
 }
 
 at::Tensor OutputCurvatures::of(const PlannedGroup& group, const PlannedLinear& linear) const {

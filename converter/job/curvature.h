@@ -10,6 +10,7 @@
 
 #include "converter/job/plan.h"
 #include "converter/job/work_directory.h"
+#include "converter/train/curvature.h"
 #include "converter/train/student.h"
 
 namespace svq::convert {
@@ -20,7 +21,8 @@ Student float_student(const Model& model, const Plan& plan);
 class OutputCurvatures {
  public:
   OutputCurvatures(const Model& model, const Plan& plan, WorkDirectory& work);
-  // tokens [S, T]; on the given sequences. progress(fraction) between sequences.
+  // tokens [S, T]; on the given sequences. progress(fraction) between sequences. When stopped, and every few minutes,
+  // the sums so far are kept and gone on from.
   void measure(const at::Tensor& tokens, const std::vector<int64_t>& sequences, uint64_t seed,
                const std::function<void(double)>& progress);
   // [N, N] f32, or undefined if it was not measured: see has_curvature (plan.h).
@@ -29,6 +31,11 @@ class OutputCurvatures {
   void remove(const PlannedGroup& group) const;
 
  private:
+  // The sums over the first `done` sequences, of all linears one after another behind `done` itself.
+  void save_sums(const OutputCurvature& curvature, int64_t done) const;
+  int64_t load_sums(OutputCurvature& curvature, int64_t length) const;
+  std::vector<const PlannedLinear*> watched() const;
+
   const Model& model_;
   const Plan& plan_;
   WorkDirectory& work_;

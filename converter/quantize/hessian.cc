@@ -26,6 +26,11 @@ void HessianAccumulator::add(const at::Tensor& x) {
   tokens_ += f.size(0);
 }
 
+void HessianAccumulator::restore(const at::Tensor& sum, int64_t tokens) {
+  sum_ = sum;
+  tokens_ = tokens;
+}
+
 at::Tensor HessianAccumulator::mean() const {
   if (tokens_ == 0) return at::zeros({columns_, columns_}, at::kFloat);
   const at::NoGradGuard no_grad;

@@ -15,6 +15,9 @@ class HessianAccumulator {
   explicit HessianAccumulator(int64_t columns);
   void add(const at::Tensor& x);  // [tokens, columns], any float type, on any device; it is summed on that device
   int64_t tokens() const { return tokens_; }
+  // The sum so far ([columns, columns] f32; undefined when nothing was added), and going on from one.
+  const at::Tensor& sum() const { return sum_; }
+  void restore(const at::Tensor& sum, int64_t tokens);
   at::Tensor mean() const;  // [columns, columns] f32, symmetric, on the CPU; zeros when nothing was added
 
  private:

@@ -22,6 +22,10 @@ class OutputCurvature {
   void add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, bool keep_activations);
   // By linear, over the tokens seen: mean() is [N, N].
   const std::map<std::string, HessianAccumulator>& sums() const { return sums_; }
+  // Goes on from a sum over `tokens` tokens.
+  void restore(const std::string& linear, const at::Tensor& sum, int64_t tokens) {
+    sums_.insert_or_assign(linear, HessianAccumulator(sum.size(0))).first->second.restore(sum, tokens);
+  }
 
  private:
   Student& model_;

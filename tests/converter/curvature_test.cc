@@ -70,5 +70,27 @@ TEST(Curvature, DependsOnTheSeedAlone) {
   }
 }
 
+TEST(Curvature, GoesOnFromASum) {
+  const FakeModel model({.biases = true});
+  const Plan plan = make_plan(model, {});
+  Student student = float_student(model, plan);
+  OutputCurvature whole(student, 1000);
+  for (int64_t i = 0; i < 3; ++i) whole.add(some_tokens(20, 300), i, 7, true);
+  std::map<std::string, std::pair<at::Tensor, int64_t>> kept;
+  {
+    Student other = float_student(model, plan);
+    OutputCurvature begun(other, 1000);
+    begun.add(some_tokens(20, 300), 0, 7, true);
+    for (const auto& [name, sum] : begun.sums()) kept[name] = {sum.sum().clone(), sum.tokens()};
+  }
+  Student other = float_student(model, plan);
+  OutputCurvature rest(other, 1000);
+  for (const auto& [name, sum] : kept) rest.restore(name, sum.first, sum.second);
+  for (int64_t i = 1; i < 3; ++i) rest.add(some_tokens(20, 300), i, 7, true);
+  const auto expected = means(whole), got = means(rest);
+  ASSERT_EQ(got.size(), 14u);
+  for (const auto& [name, h] : expected) EXPECT_TRUE(h.equal(got.at(name))) << name;
+}
+
 }  // namespace
 }  // namespace svq::convert::test

@@ -399,6 +399,34 @@ TEST_F(Program, CtrlCDuringFineTuningGivesAFileAndTheSameCommandGoesOn) {
   EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));
 }
 
+TEST_F(Program, CtrlCWhileCurvatureIsMeasuredLosesNothing) {
+  write_model();
+  const auto many = [](const std::string& output) {
+    return std::vector<std::string>{"tiny.gguf",
+                                    "-o",
+                                    output,
+                                    "--quiet",
+                                    "--effort",
+                                    "none",
+                                    "--threads",
+                                    "1",
+                                    "--calibration-length",
+                                    "32",
+                                    "--calibration-sequences",
+                                    "300",
+                                    "--curvature-sequences",
+                                    "300"};
+  };
+  ASSERT_EQ(run(many("whole.svq")).status, 0);
+  ProgramOptions options;
+  options.signal = SIGINT;
+  options.kill_when = [&] { return fs::exists(path("t.svq.work/tokens.state")); };
+  ASSERT_EQ(run(many("t.svq"), options).status, 130);
+  EXPECT_TRUE(fs::exists(path("t.svq.work/outputs.state")));
+  ASSERT_EQ(run(many("t.svq")).status, 0);
+  EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+}
+
 TEST_F(Program, ATimeLimitChoosesTheNumberOfSteps) {
   write_model();
   auto arguments = tuned({"tiny.gguf", "-o", "t.svq", "--json", "--time-limit", "4s"});
