@@ -21,10 +21,10 @@ namespace svq::convert {
 
 namespace {
 
-constexpr int kStages = 10;     // about as many trainings a model
-constexpr double kRate = 1e-3;  // learning rate of weights, of their mean magnitude
-constexpr double kFloor = 0.1;  // of the learning rate in the last stage
-constexpr int64_t kWarmUp = 3;  // steps of every stage
+constexpr int kStages = 10;              // about as many trainings a model
+constexpr double kRate = 1e-3;           // learning rate of weights, of their mean magnitude
+constexpr double kLastStageFloor = 0.1;  // of the learning rate in the last stage
+constexpr int64_t kStageWarmUp = 3;      // steps of every stage
 
 }  // namespace
 
@@ -177,8 +177,8 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
         distillation.accumulate(sequences_of_step(before + step, kSequencesPerStep, sequences.training, options_.seed));
     if (!std::isfinite(loss))
       throw Error(name + " diverged at step " + std::to_string(step) + "; try --progressive-tokens 0");
-    const double warm = std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(kWarmUp));
-    adam.step(warm * cosine_rate(before + step, all, 0, kFloor));
+    const double warm = std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(kStageWarmUp));
+    adam.step(warm * cosine_rate(before + step, all, 0, kLastStageFloor));
   }
   const at::NoGradGuard no_grad;
   int64_t at = 0;
