@@ -24,10 +24,10 @@ namespace {
 
 constexpr int kStages = 10;               // about as many trainings a model
 constexpr double kRate = 4e-4;            // learning rate of weights, of their mean magnitude
-constexpr double kFloor = 0.1;            // of the learning rate in the last stage
-constexpr int64_t kWarmUp = 3;            // steps of every stage
+constexpr double kLastStageFloor = 0.1;   // of the learning rate in the last stage
+constexpr int64_t kStageWarmUp = 3;       // steps of every stage
 constexpr double kShareOfTime = 1.0 / 3;  // of a time limit, that all stages may take
-constexpr const char* kStepsState = "progressive.steps";
+constexpr const char* kStageStepsState = "progressive.steps";
 
 }  // namespace
 
@@ -48,7 +48,7 @@ Progressive::Progressive(const Model& model, const Options& options, const Plan&
   if (wanted > 0 && stages_ > 0) steps_ = std::max<int64_t>(1, wanted / per_step / stages_);
   if (enabled() && options.progressive_by_time) {
     int64_t chosen = 0;
-    steps_chosen_ = work.load(kStepsState, std::as_writable_bytes(std::span(&chosen, 1)));
+    steps_chosen_ = work.load(kStageStepsState, std::as_writable_bytes(std::span(&chosen, 1)));
     if (steps_chosen_) steps_ = chosen;
   }
 }
@@ -57,9 +57,9 @@ Progressive::Progressive(const Model& model, const Options& options, const Plan&
 void Progressive::choose_steps(double seconds_per_step, int first) {
   const double back = static_cast<double>(layers_ - first) / layers_;
   const double mean = seconds_per_step * (1 + 2 * 0.5) / (1 + 2 * back);
-  steps_ = std::max(kWarmUp, static_cast<int64_t>(kShareOfTime * options_.time_limit / stages_ / mean));
+  steps_ = std::max(kStageWarmUp, static_cast<int64_t>(kShareOfTime * options_.time_limit / stages_ / mean));
   steps_chosen_ = true;
-  work_.save(kStepsState, std::as_bytes(std::span(&steps_, 1)));
+  work_.save(kStageStepsState, std::as_bytes(std::span(&steps_, 1)));
   reporter_.note("the time limit allows " + std::to_string(steps_) + " steps in each of " + std::to_string(stages_) +
                  " stages of training while quantizing");
 }
@@ -196,11 +196,12 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
         distillation.accumulate(sequences_of_step(before + step, kSequencesPerStep, sequences.training, options_.seed));
     if (!std::isfinite(loss))
       throw Error(name + " diverged at step " + std::to_string(step) + "; try --progressive-tokens 0");
-    const double warm = std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(kWarmUp));
+    const double warm = std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(kStageWarmUp));
     // The first steps of all do not depend on how many there will be.
-    optimizer.step(before + step < kWarmUp ? warm : warm * cosine_rate(before + step, stages_ * steps_, 0, kFloor));
-    if (!steps_chosen_ && step + 1 == kWarmUp)
-      choose_steps(seconds_since(first_step) / static_cast<double>(kWarmUp), first);
+    optimizer.step(
+        before + step < kStageWarmUp ? warm : warm * cosine_rate(before + step, stages_ * steps_, 0, kLastStageFloor));
+    if (!steps_chosen_ && step + 1 == kStageWarmUp)
+      choose_steps(seconds_since(first_step) / static_cast<double>(kStageWarmUp), first);
   }
   done += stage_cost();
   reporter_.group_done(name, 0, seconds_since(started), done);

@@ -193,8 +193,8 @@ Json tokenizer_json(const fb::TokenizerT& t) {
             {"merges", merges}}}};
 }
 
-std::string text_of(const Json& json) {
-  return json.dump(2, ' ', false, nlohmann::detail::error_handler_t::replace) + "\n";
+std::string text_of(const Json& value) {
+  return value.dump(2, ' ', false, nlohmann::detail::error_handler_t::replace) + "\n";
 }
 
 }  // namespace

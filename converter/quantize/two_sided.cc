@@ -15,14 +15,14 @@ namespace svq::convert {
 namespace {
 
 // Rows rounded together, without feedback among them. Small beside their number; kTileRows keeps LDLQ's speed.
-int64_t rows_at_once(int64_t rows) { return rows >= 8 * kTileRows ? kTileRows : 16; }
+int64_t rows_rounded_together(int64_t rows) { return rows >= 8 * kTileRows ? kTileRows : 16; }
 
 constexpr int64_t kDescentRows = 32;  // rows between two matrix products
 
 // LDLQ on both sides. With the rows' errors e and output = V diag(d) Vᵀ, block b's share of the objective is
 // tr(x_bᵀ S_b x_b H), x_b = e_b + (F_bb)⁻¹ F_b,<b e_<b, F = Vᵀ. errors [N, K]: targets on entry.
 void round_rows(at::Tensor& errors, at::Tensor& codes, const CodeMetric& input, const HessianFactor& output, int bits) {
-  const int64_t rows = errors.size(0), columns = errors.size(1), step = rows_at_once(rows);
+  const int64_t rows = errors.size(0), columns = errors.size(1), step = rows_rounded_together(rows);
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t size = std::min(step, rows - begin);
     at::Tensor own = errors.narrow(0, begin, size);

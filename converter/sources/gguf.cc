@@ -17,7 +17,7 @@ static_assert(std::endian::native == std::endian::little, "values are read in pl
 
 constexpr uint64_t kMaxKeyLength = 65535;  // of the format's specification
 constexpr uint64_t kMaxAlignment = 1 << 20;
-constexpr uint32_t kMaxDims = 4;
+constexpr uint32_t kMaxGgufDims = 4;
 constexpr int kMaxArrayDepth = 4;
 
 // Bytes of a scalar; 0 for strings and arrays.
@@ -282,7 +282,8 @@ void GgufFile::parse() {
     }
     const std::string what = "tensor " + in_quotes(entry.view.name);
     const auto dims = in.number<uint32_t>("the dimensions of " + what);
-    if (dims == 0 || dims > kMaxDims) in.fail(what + " has " + std::to_string(dims) + " dimensions, expected 1 to 4");
+    if (dims == 0 || dims > kMaxGgufDims)
+      in.fail(what + " has " + std::to_string(dims) + " dimensions, expected 1 to 4");
     uint64_t elements = 1;
     for (uint32_t d = 0; d < dims; ++d) {
       const auto size = in.number<uint64_t>("dimension " + std::to_string(d) + " of " + what);

@@ -16,7 +16,7 @@ namespace svq::convert {
 namespace {
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // bytes; the limit of the format's own library
-constexpr size_t kMaxDims = 8;
+constexpr size_t kMaxSafetensorsDims = 8;
 
 std::optional<WeightType> type_of(std::string_view dtype) {
   if (dtype == "F32") return WeightType::kF32;
@@ -47,7 +47,8 @@ TensorView read_entry(const std::string& label, const std::string& name, const n
     throw Error(what + " has the unsupported type " + in_quotes(dtype.get_ref<const std::string&>()) +
                 "; supported are F32, F16, BF16, F64, U8");
   }
-  if (!shape.is_array() || shape.size() > kMaxDims) throw Error(what + ": shape is not an array of at most 8 sizes");
+  if (!shape.is_array() || shape.size() > kMaxSafetensorsDims)
+    throw Error(what + ": shape is not an array of at most 8 sizes");
   if (!offsets.is_array() || offsets.size() != 2) throw Error(what + ": data_offsets is not an array of two offsets");
 
   TensorView view;

@@ -8,11 +8,11 @@
 namespace svq::rt {
 namespace {
 
-constexpr int kMaxDepth = 200;
+constexpr int kMaxJsonDepth = 200;
 
-class Reader {
+class JsonReader {
  public:
-  Reader(std::string_view text, const char* name, int status) : text_(text), name_(name), status_(status) {}
+  JsonReader(std::string_view text, const char* name, int status) : text_(text), name_(name), status_(status) {}
 
   JsonValue document() {
     JsonValue out = value(0);
@@ -38,7 +38,7 @@ class Reader {
   }
 
   JsonValue value(int depth) {
-    if (depth > kMaxDepth) error("nested deeper than 200");
+    if (depth > kMaxJsonDepth) error("nested deeper than 200");
     skip();
     JsonValue out;
     const char c = peek();
@@ -244,7 +244,7 @@ std::string JsonValue::dump(Style style) const {
 }
 
 JsonValue read_json(std::string_view text, const char* name, int status) {
-  return Reader(text, name, status).document();
+  return JsonReader(text, name, status).document();
 }
 
 }  // namespace svq::rt

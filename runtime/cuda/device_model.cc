@@ -16,8 +16,8 @@
 namespace svq::rt {
 namespace {
 
-constexpr uint64_t kPiece = 8 << 20;     // bytes read at a time
-constexpr uint64_t kReserve = 64 << 20;  // left to others when memory is checked
+constexpr uint64_t kUploadPiece = 8 << 20;  // bytes read at a time
+constexpr uint64_t kReserve = 64 << 20;     // left to others when memory is checked
 
 // What the kernel would give without swapping; 0 where unknown. On a device that shares memory with the CPU, page cache
 // counts as free here, but not for the driver.
@@ -193,7 +193,8 @@ void DeviceModel::read(const ModelFile& file) {
   const Reader reader(file);
   const uint64_t size = file.data().size();
   if (data_.host() != nullptr) {
-    for (uint64_t at = 0; at < size; at += kPiece) reader.read(at, std::min(kPiece, size - at), data_.host() + at);
+    for (uint64_t at = 0; at < size; at += kUploadPiece)
+      reader.read(at, std::min(kUploadPiece, size - at), data_.host() + at);
     check_device(*device_, device_->finish_weights(data_.data()));
     return;
   }
@@ -203,12 +204,12 @@ void DeviceModel::read(const ModelFile& file) {
   const char* error = nullptr;
   try {
     for (int i = 0; i < 2; ++i) {
-      piece[i] = DeviceMemory(device_, std::min(kPiece, size), cuda::Memory::kHost);
+      piece[i] = DeviceMemory(device_, std::min(kUploadPiece, size), cuda::Memory::kHost);
       check_device(*device_, device_->create_stream(0, &stream[i]));
     }
     int turn = 0;
-    for (uint64_t at = 0; at < size && error == nullptr; at += kPiece, turn ^= 1) {
-      const uint64_t n = std::min(kPiece, size - at);
+    for (uint64_t at = 0; at < size && error == nullptr; at += kUploadPiece, turn ^= 1) {
+      const uint64_t n = std::min(kUploadPiece, size - at);
       error = device_->synchronize(stream[turn]);
       if (error != nullptr) break;
       reader.read(at, n, piece[turn].host());

@@ -33,7 +33,7 @@ class Checker {
     blocks();
     if (model_.final_norm() != nullptr) f32("final_norm", model_.final_norm(), arch_.hidden());
     if (model_.head() != nullptr) linear("head", *model_.head(), arch_.vocab(), arch_.hidden());
-    if (mix_bytes_ > Limits::kMixBytes) bad("output_rotation", "mixed rotations of too many different factors");
+    if (mix_bytes_ > ModelLimits::kMixBytes) bad("output_rotation", "mixed rotations of too many different factors");
     chat();
   }
 
@@ -48,19 +48,19 @@ class Checker {
   }
 
   void architecture() const {
-    range("architecture.hidden", arch_.hidden(), 1, Limits::kWidth);
-    range("architecture.intermediate", arch_.intermediate(), 1, Limits::kWidth);
-    range("architecture.n_layers", arch_.n_layers(), 1, Limits::kLayers);
-    range("architecture.n_heads", arch_.n_heads(), 1, Limits::kHeads);
+    range("architecture.hidden", arch_.hidden(), 1, ModelLimits::kWidth);
+    range("architecture.intermediate", arch_.intermediate(), 1, ModelLimits::kWidth);
+    range("architecture.n_layers", arch_.n_layers(), 1, ModelLimits::kLayers);
+    range("architecture.n_heads", arch_.n_heads(), 1, ModelLimits::kHeads);
     range("architecture.n_kv_heads", arch_.n_kv_heads(), 1, arch_.n_heads());
-    range("architecture.head_dim", arch_.head_dim(), 2, Limits::kHeadDim);
-    range("architecture.vocab", arch_.vocab(), 1, Limits::kVocab);
-    range("architecture.context_length", arch_.context_length(), 1, Limits::kContext);
+    range("architecture.head_dim", arch_.head_dim(), 2, ModelLimits::kHeadDim);
+    range("architecture.vocab", arch_.vocab(), 1, ModelLimits::kVocab);
+    range("architecture.context_length", arch_.context_length(), 1, ModelLimits::kContext);
     if (arch_.n_heads() % arch_.n_kv_heads() != 0) {
       bad("architecture.n_kv_heads", "is ", arch_.n_kv_heads(), ", expected a divisor of n_heads = ", arch_.n_heads());
     }
     if (arch_.head_dim() % 2 != 0) bad("architecture.head_dim", "is ", arch_.head_dim(), ", expected an even number");
-    range("n_heads * head_dim", uint64_t{arch_.n_heads()} * arch_.head_dim(), 1, Limits::kWidth);
+    range("n_heads * head_dim", uint64_t{arch_.n_heads()} * arch_.head_dim(), 1, ModelLimits::kWidth);
     if (!std::isfinite(arch_.norm_eps()) || arch_.norm_eps() < 0 || arch_.norm_eps() > 1) {
       bad("architecture.norm_eps", "is ", arch_.norm_eps(), ", expected a number from 0 to 1");
     }
@@ -126,8 +126,8 @@ class Checker {
       bad(field, "has block ", r->block(), " and factor ", r->factor(), ", expected a product of ", n);
     }
     if (r->kind() == fb::RotationKind::Mixed) {
-      if (r->factor() > Limits::kMixFactor)
-        bad(field, "mixes ", r->factor(), " blocks, expected at most ", Limits::kMixFactor);
+      if (r->factor() > ModelLimits::kMixFactor)
+        bad(field, "mixes ", r->factor(), " blocks, expected at most ", ModelLimits::kMixFactor);
       if (factors_.insert(r->factor()).second) mix_bytes_ += uint64_t{4} * r->factor() * r->factor();
     }
   }
@@ -136,7 +136,7 @@ class Checker {
     for (uint32_t i = 0; i < length(model_.input_transforms()); ++i) {
       const fb::InputTransform& t = *model_.input_transforms()->Get(i);
       const std::string at = cat("input_transforms.", i);
-      range(at + ".columns", t.columns(), 1, Limits::kWidth);
+      range(at + ".columns", t.columns(), 1, ModelLimits::kWidth);
       if (t.scale() != nullptr) f16(at + ".scale", t.scale(), t.columns());
       rotation(at + ".rotation", t.rotation(), t.columns());
     }
@@ -157,7 +157,7 @@ class Checker {
       if (m.a() == nullptr || m.b() == nullptr) bad(at, "lacks its tensor a or b");
       if (m.a()->shape()->size() != 3) bad(at + ".a", "has ", m.a()->shape()->size(), " dimensions, expected 3");
       const uint64_t maps = dimension(*m.a(), 0);
-      range(at + ".a's first dimension", maps, 1, Limits::kWidth);
+      range(at + ".a's first dimension", maps, 1, ModelLimits::kWidth);
       if (m.columns_per_map() == 0 && maps != 1)
         bad(at + ".a", "holds ", maps, " maps, expected 1 as columns_per_map is 0");
       tensor(at + ".a", m.a(), fb::DType::F16, "F16", {maps, d, d}, 2 * maps * d * d);
@@ -187,7 +187,7 @@ class Checker {
       if (l.side_v()->shape()->size() != 2)
         bad(at + ".side_v", "has ", l.side_v()->shape()->size(), " dimensions, expected 2");
       const uint64_t rank = dimension(*l.side_v(), 0);
-      range(at + ".side_v's first dimension", rank, 1, Limits::kSideRank);
+      range(at + ".side_v's first dimension", rank, 1, ModelLimits::kSideRank);
       tensor(at + ".side_v", l.side_v(), fb::DType::F16, "F16", {rank, columns}, 2 * rank * columns);
       tensor(at + ".side_u", l.side_u(), fb::DType::F16, "F16", {rows, rank}, 2 * rows * rank);
     }

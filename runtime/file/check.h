@@ -11,7 +11,7 @@ namespace svq::rt {
 
 // Upper limits of the dimensions. They leave an order of magnitude above the largest published models, and keep every
 // product of two of them, and all sizes in bytes, within 64 bits.
-struct Limits {
+struct ModelLimits {
   static constexpr uint32_t kWidth =
       1u << 16;  // hidden, intermediate, heads · head_dim: the kernels' int32 sums hold that far
   static constexpr uint32_t kLayers = 1024;

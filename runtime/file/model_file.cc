@@ -17,7 +17,7 @@ namespace {
 // A decoder block is 7 linears of up to 7 tables; 1024 blocks and a million special tokens stay below this. It bounds
 // the verifier's time: shared tables are visited once for each reference.
 constexpr uint32_t kMaxTables = 2'000'000;
-constexpr uint32_t kMaxDepth = 16;
+constexpr uint32_t kMaxTableDepth = 16;
 
 }  // namespace
 
@@ -90,7 +90,7 @@ void ModelFile::open_container(std::span<const uint8_t> bytes) {
 }
 
 void ModelFile::open_metadata(std::span<const uint8_t> metadata) {
-  flatbuffers::Verifier verifier(metadata.data(), metadata.size(), kMaxDepth, kMaxTables);
+  flatbuffers::Verifier verifier(metadata.data(), metadata.size(), kMaxTableDepth, kMaxTables);
   // The identifier lies in bytes 4 … 7: shorter buffers must not reach the generated check.
   if (metadata.size() < 16 || !fb::VerifyModelBuffer(verifier)) {
     fail(SVQ_ERROR_FORMAT, name_, ": the metadata is not a valid \"SVQM\" flatbuffer");

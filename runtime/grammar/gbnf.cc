@@ -10,15 +10,13 @@ namespace svq::rt {
 namespace {
 
 constexpr uint32_t kLastCodePoint = 0x10FFFF;
-constexpr int kMaxDepth = 200;          // of parentheses
+constexpr int kMaxGroupDepth = 200;     // parentheses in parentheses
 constexpr uint32_t kMaxRepeat = 10000;  // what {m,n} may name
 
-using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
-
 // Ascending, disjoint, without surrogates, which UTF-8 cannot write.
-Ranges normalised(Ranges in) {
+CodePoints normalised(CodePoints in) {
   std::sort(in.begin(), in.end());
-  Ranges merged, out;
+  CodePoints merged, out;
   for (const auto& r : in) {
     if (!merged.empty() && r.first <= merged.back().second + 1) {
       merged.back().second = std::max(merged.back().second, r.second);
@@ -33,16 +31,8 @@ Ranges normalised(Ranges in) {
   return out;
 }
 
-Ranges complement(const Ranges& in) {
-  Ranges out;
-  uint32_t from = 0;
-  for (const auto& [low, high] : in) {
-    if (low > from) out.emplace_back(from, low - 1);
-    from = high + 1;
-  }
-  if (from <= kLastCodePoint) out.emplace_back(from, kLastCodePoint);
-  return normalised(out);
-}
+// What no range holds, without surrogates.
+CodePoints all_but(CodePoints ranges) { return normalised(complement(std::move(ranges), kLastCodePoint)); }
 
 class Parser {
  public:
@@ -171,7 +161,7 @@ class Parser {
     ++at_;
     const bool negated = peek() == '^';
     if (negated) ++at_;
-    Ranges ranges;
+    CodePoints ranges;
     while (peek() != ']') {
       const uint32_t low = character();
       uint32_t high = low;
@@ -184,7 +174,7 @@ class Parser {
     }
     ++at_;
     ranges = normalised(ranges);
-    if (negated) ranges = complement(ranges);
+    if (negated) ranges = all_but(std::move(ranges));
     if (ranges.empty()) error("brackets that hold no character");
     return {.kind = Syntax::Kind::kClass, .literal = {}, .ranges = std::move(ranges), .children = {}};
   }
@@ -268,7 +258,7 @@ class Parser {
         item = character_class();
       } else if (c == '.') {
         ++at_;
-        item = {.kind = Syntax::Kind::kClass, .literal = {}, .ranges = complement({}), .children = {}};
+        item = {.kind = Syntax::Kind::kClass, .literal = {}, .ranges = all_but({}), .children = {}};
       } else if (c == '(') {
         ++at_;
         item = choice(depth + 1);
@@ -291,7 +281,7 @@ class Parser {
   }
 
   Syntax choice(int depth) {
-    if (depth > kMaxDepth) error("parentheses are nested deeper than 200");
+    if (depth > kMaxGroupDepth) error("parentheses are nested deeper than 200");
     Syntax out{.kind = Syntax::Kind::kChoice, .literal = {}, .ranges = {}, .children = {}};
     skip();
     for (;;) {

@@ -15,14 +15,6 @@ constexpr size_t kMaxStacks = 1 << 22;  // over all states; generous, but finite
 
 uint64_t hash_pair(uint32_t a, uint32_t b) { return (uint64_t{a} << 32 | b) * 0x9E3779B97F4A7C15u; }
 
-struct VectorHash {
-  size_t operator()(const std::vector<uint32_t>& v) const {
-    uint64_t h = v.size();
-    for (const uint32_t x : v) h = (h ^ x) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
-    return h;
-  }
-};
-
 }  // namespace
 
 // Sets of stacks, relative to the frame they began in, as states of a deterministic automaton made while it is walked.
@@ -75,6 +67,13 @@ class Grammar::Compiler {
   }
 
  private:
+  struct VectorHash {
+    size_t operator()(const std::vector<uint32_t>& v) const {
+      uint64_t h = v.size();
+      for (const uint32_t x : v) h = (h ^ x) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
+      return h;
+    }
+  };
   static constexpr uint32_t kDead = UINT32_MAX, kUnknown = UINT32_MAX - 1;
   struct Set {
     std::vector<uint32_t> nodes;  // tops with edges, ascending

@@ -5,39 +5,26 @@
 #include <optional>
 
 #include "runtime/base/error.h"
+#include "runtime/grammar/code_points.h"
 #include "runtime/grammar/json_schema.h"
 #include "runtime/tokenizer/utf8.h"
 
 namespace svq::rt {
 namespace {
 
-constexpr uint32_t kLast = 0xFFFF;  // complements stay in the first plane: beyond it, dialects count differently
-constexpr uint64_t kMost = 10000;   // repetitions
-constexpr int kMaxDepth = 60;
+constexpr uint32_t kLast = 0xFFFF;    // complements stay in the first plane: beyond it, dialects count differently
+constexpr uint64_t kMost = 10000;     // repetitions
+constexpr int kMaxPatternDepth = 60;  // parentheses in parentheses
 
-using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
-
-const Ranges kDigits{{'0', '9'}};
-const Ranges kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const Ranges kSpace{{9, 13}, {' ', ' '}};  // written: what every dialect takes for white space
-const Ranges kAnySpace{{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
-                       {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
-const Ranges kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
-
-Ranges complement(Ranges in) {
-  std::sort(in.begin(), in.end());
-  Ranges out;
-  uint32_t from = 0;
-  for (const auto& [low, high] : in) {
-    if (low > from) out.emplace_back(from, low - 1);
-    from = std::max(from, high + 1);
-  }
-  if (from <= kLast) out.emplace_back(from, kLast);
-  return out;
-}
+const CodePoints kDigits{{'0', '9'}};
+const CodePoints kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
+const CodePoints kSpace{{9, 13}, {' ', ' '}};  // written: what every dialect takes for white space
+const CodePoints kAnySpace{{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+                           {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+const CodePoints kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
 // One character of the ranges, as JSON writes it between quotes. Empty: there is none.
-std::string character(const Ranges& ranges) {
+std::string character(const CodePoints& ranges) {
   static constexpr std::pair<uint32_t, uint32_t> kPlain[] = {
       {0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0x80, 0xD7FF}, {0xE000, 0x10FFFF}};
   static constexpr std::pair<uint32_t, const char*> kEscaped[] = {
@@ -98,9 +85,10 @@ struct Branch {
   }
 };
 
-class Reader {
+class PatternReader {
  public:
-  Reader(std::string_view text, const std::function<void(const std::string&)>& refuse) : text_(text), refuse_(refuse) {}
+  PatternReader(std::string_view text, const std::function<void(const std::string&)>& refuse)
+      : text_(text), refuse_(refuse) {}
 
   std::string expression(uint64_t low, uint64_t high) {
     std::vector<Branch> all = branches(0);
@@ -161,7 +149,7 @@ class Reader {
   }
 
   std::vector<Branch> branches(int depth) {
-    if (depth > kMaxDepth) unsupported("parentheses nested deeper than 60");
+    if (depth > kMaxPatternDepth) unsupported("parentheses nested deeper than 60");
     std::vector<Branch> out;
     do {
       out.push_back(branch(depth));
@@ -201,11 +189,11 @@ class Reader {
       }
       out.unit += ")";
     } else {
-      Ranges one;
+      CodePoints one;
       if (take('[')) {
         one = bracketed();
       } else if (take('.')) {
-        one = complement(kLineEnds);
+        one = complement(kLineEnds, kLast);
       } else {
         one = single(false, false);
       }
@@ -243,16 +231,16 @@ class Reader {
     return n;
   }
 
-  Ranges bracketed() {
+  CodePoints bracketed() {
     const bool negated = take('^');
-    Ranges out;
+    CodePoints out;
     while (peek() != ']') {
       if (at_ >= text_.size()) unsupported("an opening bracket without a closing one");
-      Ranges low = single(true, negated);
+      CodePoints low = single(true, negated);
       const bool plain = low.size() == 1 && low[0].first == low[0].second;
       if (peek() == '-' && at_ + 1 < text_.size() && peek(1) != ']') {
         ++at_;
-        const Ranges high = single(true, negated);
+        const CodePoints high = single(true, negated);
         if (!plain || high.size() != 1 || high[0].first != high[0].second || high[0].first < low[0].first)
           unsupported("a range in brackets that is none");
         low[0].second = high[0].first;
@@ -260,12 +248,12 @@ class Reader {
       out.insert(out.end(), low.begin(), low.end());
     }
     ++at_;
-    return negated ? complement(out) : out;
+    return negated ? complement(out, kLast) : out;
   }
 
   // negated: the brackets around it exclude what they name.
-  Ranges single(bool in_brackets, bool negated) {
-    const auto one = [](uint32_t c) { return Ranges{{c, c}}; };
+  CodePoints single(bool in_brackets, bool negated) {
+    const auto one = [](uint32_t c) { return CodePoints{{c, c}}; };
     if (!take('\\')) {
       const std::string_view rest = text_.substr(at_);
       const size_t n = utf8_char(rest);
@@ -281,15 +269,15 @@ class Reader {
       case 'd':
         return kDigits;
       case 'D':
-        return complement(kDigits);
+        return complement(kDigits, kLast);
       case 'w':
         return kWord;
       case 'W':
-        return complement(kWord);
+        return complement(kWord, kLast);
       case 's':
         return negated ? kAnySpace : kSpace;
       case 'S':
-        return negated ? complement(kSpace) : complement(kAnySpace);
+        return negated ? complement(kSpace, kLast) : complement(kAnySpace, kLast);
       case 'n':
         return one('\n');
       case 't':
@@ -335,7 +323,7 @@ class Reader {
 
 std::string pattern_expression(std::string_view pattern, uint64_t low, uint64_t high,
                                const std::function<void(const std::string&)>& refuse) {
-  return Reader(pattern, refuse).expression(low, high);
+  return PatternReader(pattern, refuse).expression(low, high);
 }
 
 }  // namespace svq::rt

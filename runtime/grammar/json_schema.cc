@@ -15,7 +15,7 @@ namespace {
 
 using Kind = JsonValue::Kind;
 
-constexpr int kMaxDepth = 100;
+constexpr int kMaxSchemaDepth = 100;
 constexpr double kLargestInteger = 999'999'999'999'999'999;  // 18 digits: fits int64, as written
 constexpr double kLargestNumber = 999'999'999;               // of a range given on one side only
 
@@ -111,7 +111,7 @@ const JsonValue& SchemaRules::resolve(const std::string& reference, const std::s
 }
 
 std::string SchemaRules::rule(const JsonValue& schema, const std::string& at) {
-  if (++depth_ > kMaxDepth) refuse(at, "schemas are nested deeper than 100");
+  if (++depth_ > kMaxSchemaDepth) refuse(at, "schemas are nested deeper than 100");
   std::string out = value(schema, at);
   --depth_;
   return out;

@@ -10,8 +10,8 @@ namespace {
 
 using Kind = JsonValue::Kind;
 
-constexpr int kMaxDepth = 60;         // of references and combinations
-constexpr size_t kMaxBranches = 256;  // of two anyOf together
+constexpr int kMaxReferenceDepth = 60;  // of references and combinations
+constexpr size_t kMaxBranches = 256;    // of two anyOf together
 
 std::set<std::string> types_of(const JsonValue& schema) {  // empty: any
   std::set<std::string> out;
@@ -160,7 +160,7 @@ bool SchemaAlgebra::equal(const JsonValue& a, const JsonValue& b) {
 }
 
 JsonValue SchemaAlgebra::expand(const JsonValue& schema, int depth) const {
-  if (depth > kMaxDepth) refuse_("schemas refer to each other without end, or deeper than 60");
+  if (depth > kMaxReferenceDepth) refuse_("schemas refer to each other without end, or deeper than 60");
   if (!schema.is(Kind::kObject)) {
     if (is_false(&schema)) throw NoValue(SVQ_ERROR_GRAMMAR, "the schema \"false\" has no values");
     if (!schema.is(Kind::kBool)) refuse_("a schema was expected: an object, true or false");
@@ -311,7 +311,7 @@ void SchemaAlgebra::merge_array(const JsonValue& a, const JsonValue& b, JsonValu
 }
 
 bool SchemaAlgebra::admits(const JsonValue& schema, const JsonValue& v, int depth) const {
-  if (depth > kMaxDepth) refuse_("schemas refer to each other without end, or deeper than 60");
+  if (depth > kMaxReferenceDepth) refuse_("schemas refer to each other without end, or deeper than 60");
   if (schema.is(Kind::kBool)) return schema.truth;
   double x = 0, y = 0;
   const bool number = number_of(v, x);

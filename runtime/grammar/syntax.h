@@ -3,21 +3,21 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "runtime/grammar/automaton.h"
+#include "runtime/grammar/code_points.h"
 
 namespace svq::rt {
 
 struct Syntax {
   enum class Kind { kLiteral, kClass, kRule, kSequence, kChoice, kRepeat, kSpecial };
   Kind kind;
-  std::string literal;                                // kLiteral: bytes
-  std::vector<std::pair<uint32_t, uint32_t>> ranges;  // kClass: code points, ascending, disjoint
-  uint32_t index = 0;                                 // kRule, kSpecial
-  std::vector<Syntax> children;                       // kSequence, kChoice; kRepeat: one
-  uint32_t least = 0, most = 0;                       // kRepeat; kNoLimit: any number
+  std::string literal;           // kLiteral: bytes
+  CodePoints ranges;             // kClass: ascending, disjoint
+  uint32_t index = 0;            // kRule, kSpecial
+  std::vector<Syntax> children;  // kSequence, kChoice; kRepeat: one
+  uint32_t least = 0, most = 0;  // kRepeat; kNoLimit: any number
 };
 constexpr uint32_t kNoLimit = UINT32_MAX;
 

@@ -37,9 +37,9 @@ constexpr Shape kShapes[] = {
 };
 
 // Fills a data section whose size is found by a first pass: with base null, tensors get their place and nothing else.
-class Builder {
+class RandomModelBuilder {
  public:
-  Builder(const Shape& shape, uint32_t bits, uint64_t seed, uint8_t* base)
+  RandomModelBuilder(const Shape& shape, uint32_t bits, uint64_t seed, uint8_t* base)
       : s_(shape), bits_(bits), state_(seed), base_(base) {}
 
   uint64_t data_size() const { return format::align_up(at_, format::kDataAlignment); }
@@ -235,11 +235,11 @@ ModelFile create_random_model(const std::string& name, uint32_t bits, uint64_t s
   if (bits != 16 && !format::is_packed_width(bits))
     fail(SVQ_ERROR_INVALID_ARGUMENT, "bits is ", bits, ", expected 2, 3, 4, 8 or 16");
 
-  Builder measure(*shape, bits, seed, nullptr);
+  RandomModelBuilder measure(*shape, bits, seed, nullptr);
   measure.build();
   MemoryMap data = MemoryMap::anonymous(measure.data_size());
   data.prefer_huge_pages();
-  const fb::ModelT model = Builder(*shape, bits, seed, data.data()).build();
+  const fb::ModelT model = RandomModelBuilder(*shape, bits, seed, data.data()).build();
   flatbuffers::FlatBufferBuilder builder;
   fb::FinishModelBuffer(builder, fb::Model::Pack(builder, &model));
   std::vector<uint8_t> metadata(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());

@@ -18,7 +18,7 @@ constexpr size_t kChecked = offsetof(StateHeader, bytes);  // the checksum cover
 
 uint64_t padded(uint64_t bytes) { return (bytes + 7) / 8 * 8; }
 
-constexpr uint64_t kPiece = 1 << 20;  // read at a time to be checked
+constexpr uint64_t kCheckedPiece = 1 << 20;  // read at a time to be checked
 
 // XXH3-64 of what is added piece by piece.
 class Checksum {
@@ -131,7 +131,7 @@ void Session::restore_state(const StateSource& state, const std::string& name) {
   Checksum sum;
   sum.add(reinterpret_cast<const uint8_t*>(&h) + kChecked, sizeof h - kChecked);
   const Checksum of_header = sum;
-  std::vector<uint8_t> piece(std::min<uint64_t>(state.bytes, kPiece));
+  std::vector<uint8_t> piece(std::min<uint64_t>(state.bytes, kCheckedPiece));
   for (uint64_t at = sizeof h; at < state.bytes; at += piece.size()) {
     const uint64_t n = std::min<uint64_t>(piece.size(), state.bytes - at);
     state.read(at, piece.data(), n);

@@ -16,14 +16,11 @@
 #include <thread>
 #include <vector>
 
+#include "converter/models/float/startup.h"
+#include "tests/read_text.h"
 #include "tests/sources/tiny_gguf.h"
 
 namespace svq::test {
-
-inline std::string read_text(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 struct ProgramResult {
   int status = -1;  // exit status, or 128 + signal
@@ -71,6 +68,7 @@ class ConverterTest : public ::testing::Test {
         setrlimit(RLIMIT_FSIZE, &limit);
       }
       if (chdir(dir_.c_str()) != 0) _exit(126);
+      convert::set_blas_environment();  // else svqconvert does it and starts again: half a second of loading libtorch
       std::vector<char*> argv{const_cast<char*>(SVQ_CONVERT)};
       for (const auto& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
       argv.push_back(nullptr);

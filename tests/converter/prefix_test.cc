@@ -16,10 +16,6 @@
 namespace svq::convert::test {
 namespace {
 
-double relative_difference(const at::Tensor& a, const at::Tensor& b) {
-  return (a - b).norm().item<double>() / std::max(1e-30, b.norm().item<double>());
-}
-
 std::vector<FakeOptions> models() {
   return {{}, {.biases = true}, {.qk_norms = true}, {.sliding_window = 5}, {.n_heads = 3, .n_kv_heads = 3}};
 }

@@ -5,8 +5,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/norm.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <numbers>
@@ -34,6 +36,12 @@ inline at::Tensor correlated_activations(int64_t tokens, int64_t columns, uint64
 }
 
 inline at::Tensor mean_hessian(const at::Tensor& x) { return at::mm(x.t(), x).div_(static_cast<double>(x.size(0))); }
+
+// ‖a − b‖ / ‖b‖
+inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
+  return (x - y).norm().item<double>() / std::max(1e-30, y.norm().item<double>());
+}
 
 // The matrix of a rotation, entry by entry: H_ij = (−1)^popcount(i & j) / sqrt(block), DCT-II across the blocks.
 inline at::Tensor dense_rotation(const fb::Rotation& r, int64_t n) {

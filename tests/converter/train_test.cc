@@ -22,11 +22,7 @@ namespace svq::convert {
 namespace {
 
 using test::normal;
-
-double relative_difference(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
-  return (x - y).norm().item<double>() / std::max(1e-30, y.norm().item<double>());
-}
+using test::relative_difference;
 
 struct GroupCase {
   RotationChoice rotation;

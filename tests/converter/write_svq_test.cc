@@ -10,16 +10,13 @@
 #include "converter/write/checksum.h"
 #include "schema/container.h"
 #include "tests/converter/write_tiny_parts.h"
+#include "tests/read_text.h"
 
 namespace svq::convert {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+using svq::test::read_text;
 
 class SvqFile : public ::testing::Test {
  protected:

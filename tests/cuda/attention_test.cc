@@ -5,17 +5,13 @@
 
 #include "kernels-cuda/emulation/device.h"
 #include "kernels-cuda/emulation/simt.h"
+#include "tests/cuda/on_stream.h"
 #include "tests/kernels/support.h"
 
 namespace svq::cuda::testing {
 namespace {
 
 using kernels::testing::Random;
-
-struct OnStream {
-  Stream stream = simt::create_stream();
-  ~OnStream() { simt::destroy(static_cast<simt::Stream*>(stream)); }
-};
 
 struct Case {
   Case(uint32_t d_, uint32_t heads_, uint32_t kv_, uint32_t positions_, uint32_t bits_)

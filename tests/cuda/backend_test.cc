@@ -10,6 +10,7 @@
 #include "kernels-cuda/emulation/device.h"
 #include "kernels-cuda/emulation/simt.h"
 #include "runtime/model/generate.h"
+#include "tests/cuda/emulated.h"
 #include "tests/runtime/helpers.h"
 #include "tests/runtime/variants.h"
 
@@ -17,10 +18,6 @@ namespace svq::test {
 namespace {
 
 using cuda::EmulatedOptions;
-
-std::shared_ptr<cuda::Device> emulated(const EmulatedOptions& options = {}) {
-  return std::shared_ptr<cuda::Device>(cuda::open_emulated(options));
-}
 
 // The same bytes on the CPU and on the emulated GPU.
 struct Both {

@@ -4,6 +4,7 @@
 #include "kernels-cuda/emulation/device.h"
 #include "kernels-cuda/emulation/simt.h"
 #include "schema/packing.h"
+#include "tests/cuda/on_stream.h"
 #include "tests/kernels/support.h"
 
 namespace svq::cuda::testing {
@@ -11,11 +12,6 @@ namespace {
 
 using kernels::testing::Matrix;
 using kernels::testing::Random;
-
-struct OnStream {
-  Stream stream = simt::create_stream();
-  ~OnStream() { simt::destroy(static_cast<simt::Stream*>(stream)); }
-};
 
 Packed device_view(const kernels::Packed& p) {
   Packed out;

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "kernels-cuda/emulation/device.h"
-#include "kernels-cuda/emulation/simt.h"
+#include "tests/cuda/on_stream.h"
 #include "tests/kernels/support.h"
 
 namespace svq::cuda::testing {
@@ -13,11 +13,6 @@ namespace {
 
 using kernels::testing::Matrix;
 using kernels::testing::Random;
-
-struct OnStream {
-  Stream stream = simt::create_stream();
-  ~OnStream() { simt::destroy(static_cast<simt::Stream*>(stream)); }
-};
 
 TopK top_of(const OnStream& on, const std::vector<float>& logits) {
   const auto vocab = static_cast<uint32_t>(logits.size());

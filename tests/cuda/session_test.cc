@@ -4,14 +4,12 @@
 
 #include <cmath>
 
-#include "kernels-cuda/emulation/device.h"
 #include "runtime/model/generate.h"
+#include "tests/cuda/emulated.h"
 #include "tests/runtime/helpers.h"
 
 namespace svq::test {
 namespace {
-
-std::shared_ptr<cuda::Device> emulated() { return std::shared_ptr<cuda::Device>(cuda::open_emulated({})); }
 
 struct OnGpu {
   explicit OnGpu(const TinyOptions& tiny = {}, uint64_t budget = 0)

@@ -7,6 +7,7 @@
 #include "kernels-cuda/emulation/device.h"
 #include "kernels-cuda/emulation/simt.h"
 #include "schema/packing.h"
+#include "tests/cuda/on_stream.h"
 #include "tests/kernels/support.h"
 
 namespace svq::cuda::testing {
@@ -15,11 +16,6 @@ namespace {
 using kernels::testing::Random;
 using kernels::testing::Rotated;
 using kernels::testing::Scratch;
-
-struct OnStream {
-  Stream stream = simt::create_stream();
-  ~OnStream() { simt::destroy(static_cast<simt::Stream*>(stream)); }
-};
 
 // A rotation for the reference, and the device's view of it.
 struct BothRotations {

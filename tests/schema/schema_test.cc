@@ -10,14 +10,12 @@
 
 #include "schema/container.h"
 #include "svq_generated.h"
+#include "tests/read_text.h"
 
 namespace svq {
 namespace {
 
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+using test::read_text;
 
 TEST(Container, HeaderLayoutIsFrozen) {
   using format::Header;
@@ -43,8 +41,9 @@ TEST(Schema, GrowsCompatiblyFromEveryReleasedVersion) {
   int released = 0;
   for (const auto& entry : std::filesystem::directory_iterator(dir / "released")) {
     ++released;
-    const std::string command = std::string(SVQ_FLATC) + " --conform \"" + entry.path().string() + "\" --binary --schema -o \"" +
-                                testing::TempDir() + "\" \"" + (dir / "svq.fbs").string() + "\"";
+    const std::string command = std::string(SVQ_FLATC) + " --conform \"" + entry.path().string() +
+                                "\" --binary --schema -o \"" + testing::TempDir() + "\" \"" +
+                                (dir / "svq.fbs").string() + "\"";
     EXPECT_EQ(std::system(command.c_str()), 0) << entry.path();
   }
   EXPECT_GE(released, 1);
@@ -61,7 +60,8 @@ TEST(Schema, AnIncompatibleChangeIsNoticed) {
   const auto changed = std::filesystem::path(testing::TempDir()) / "changed.fbs";
   std::ofstream(changed) << text;
   const std::string command = std::string(SVQ_FLATC) + " --conform \"" + (dir / "released/svq-1.0.fbs").string() +
-                              "\" --binary --schema -o \"" + testing::TempDir() + "\" \"" + changed.string() + "\" 2>/dev/null";
+                              "\" --binary --schema -o \"" + testing::TempDir() + "\" \"" + changed.string() +
+                              "\" 2>/dev/null";
   EXPECT_NE(std::system(command.c_str()), 0);
 }
 

@@ -15,8 +15,6 @@ namespace {
 using nlohmann::json;
 using test::TinyShape;
 
-#define EXPECT_SAYS(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
-
 TEST(Rope, EqualsTransformers) {
   std::ifstream in(SVQ_GOLDEN_DIR "/rope.json");
   const json cases = json::parse(in);

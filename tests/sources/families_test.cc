@@ -16,8 +16,6 @@ namespace {
 using test::TinyShape;
 using test::TinyType;
 
-#define EXPECT_SAYS(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
-
 void expect_equals_written(const Model& model, const TinyShape& shape) {
   size_t present = 0;
   for (const auto& tensor : test::tiny_tensors(shape)) {

@@ -19,11 +19,9 @@ struct Parsed {
   GgufFile gguf;
 };
 
-std::string error_of(const std::string& file) {
+std::string gguf_error(const std::string& file) {
   return test::message_of<Error>([&] { Parsed parsed(file); });
 }
-
-#define EXPECT_SAYS(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
 
 TEST(Gguf, ReadsEveryMetadataType) {
   GgufWriter writer;
@@ -104,7 +102,7 @@ TEST(Gguf, FindsTensorsInRowMajorOrder) {
 TEST(Gguf, AcceptsAFileWithoutTensors) {
   GgufWriter writer;
   writer.add_uint("k", 1);
-  EXPECT_EQ(error_of(writer.build()), "");
+  EXPECT_EQ(gguf_error(writer.build()), "");
 }
 
 GgufWriter one_tensor() {
@@ -115,63 +113,63 @@ GgufWriter one_tensor() {
 }
 
 TEST(Gguf, RefusesWhatItIsNot) {
-  EXPECT_SAYS(error_of(""), "test.gguf: is not a GGUF file");
-  EXPECT_SAYS(error_of("GGML"), "is not a GGUF file");
-  EXPECT_SAYS(error_of("GGUF"), "is truncated: the version");
+  EXPECT_SAYS(gguf_error(""), "test.gguf: is not a GGUF file");
+  EXPECT_SAYS(gguf_error("GGML"), "is not a GGUF file");
+  EXPECT_SAYS(gguf_error("GGUF"), "is truncated: the version");
   GgufWriter writer = one_tensor();
   writer.version = 1;
-  EXPECT_SAYS(error_of(writer.build()), "is GGUF version 1; supported are versions 2 and 3");
+  EXPECT_SAYS(gguf_error(writer.build()), "is GGUF version 1; supported are versions 2 and 3");
   writer.version = 4;
-  EXPECT_SAYS(error_of(writer.build()), "is GGUF version 4");
+  EXPECT_SAYS(gguf_error(writer.build()), "is GGUF version 4");
   writer.version = 0x03000000;
-  EXPECT_SAYS(error_of(writer.build()), "big-endian");
+  EXPECT_SAYS(gguf_error(writer.build()), "big-endian");
 }
 
 TEST(Gguf, RefusesCountsThatTheFileCannotHold) {
   for (int64_t count : {int64_t{1000}, int64_t{1} << 40, INT64_MAX}) {
     GgufWriter writer = one_tensor();
     writer.claimed_tensors = count;
-    EXPECT_SAYS(error_of(writer.build()), "more than it can hold");
+    EXPECT_SAYS(gguf_error(writer.build()), "more than it can hold");
     writer = one_tensor();
     writer.claimed_keys = count;
-    EXPECT_SAYS(error_of(writer.build()), "more than it can hold");
+    EXPECT_SAYS(gguf_error(writer.build()), "more than it can hold");
   }
   for (uint64_t count : {uint64_t{1} << 20, uint64_t{1} << 61, UINT64_MAX}) {
     for (uint32_t element : {0u, 6u, 8u, 9u, 12u}) {
       GgufWriter writer = one_tensor();
       writer.keys.push_back({"array", 9, GgufWriter::array_head(element, count)});
-      EXPECT_SAYS(error_of(writer.build()), "\"array\" claims");
+      EXPECT_SAYS(gguf_error(writer.build()), "\"array\" claims");
     }
     GgufWriter writer = one_tensor();
     std::string length;
     append_number(length, count);
     writer.keys.push_back({"text", 8, length});
-    EXPECT_SAYS(error_of(writer.build()), "is truncated: metadata key \"text\"");
+    EXPECT_SAYS(gguf_error(writer.build()), "is truncated: metadata key \"text\"");
   }
 }
 
 TEST(Gguf, RefusesBadMetadata) {
   GgufWriter writer = one_tensor();
   writer.keys.push_back({"odd", 13, ""});
-  EXPECT_SAYS(error_of(writer.build()), "\"odd\" has the value type 13");
+  EXPECT_SAYS(gguf_error(writer.build()), "\"odd\" has the value type 13");
   writer = one_tensor();
   writer.add_uint("k", 2);
-  EXPECT_SAYS(error_of(writer.build()), "\"k\" occurs twice");
+  EXPECT_SAYS(gguf_error(writer.build()), "\"k\" occurs twice");
   writer = one_tensor();
   writer.add_uint("", 2);
-  EXPECT_SAYS(error_of(writer.build()), "has a name of 0 bytes");
+  EXPECT_SAYS(gguf_error(writer.build()), "has a name of 0 bytes");
   writer = one_tensor();
   writer.add<uint8_t>("flag", 7, 2);
-  EXPECT_SAYS(error_of(writer.build()), "neither 0 nor 1");
+  EXPECT_SAYS(gguf_error(writer.build()), "neither 0 nor 1");
   writer = one_tensor();
   std::string deep;
   for (int i = 0; i < 10; ++i) deep += GgufWriter::array_head(9, 1);
   writer.keys.push_back({"deep", 9, deep + GgufWriter::array_head(0, 0)});
-  EXPECT_SAYS(error_of(writer.build()), "nests arrays deeper");
+  EXPECT_SAYS(gguf_error(writer.build()), "nests arrays deeper");
   for (uint32_t alignment : {0u, 3u, 1u << 30}) {
     writer = one_tensor();
     writer.add_uint("general.alignment", alignment);
-    EXPECT_SAYS(error_of(writer.build()), "general.alignment");
+    EXPECT_SAYS(gguf_error(writer.build()), "general.alignment");
   }
 }
 
@@ -179,7 +177,7 @@ TEST(Gguf, RefusesBadTensors) {
   const auto with = [](auto change) {
     GgufWriter writer = one_tensor();
     change(writer.tensors[0]);
-    return error_of(writer.build());
+    return gguf_error(writer.build());
   };
   using Tensor = GgufWriter::Tensor;
   EXPECT_SAYS(with([](Tensor& t) { t.dims.clear(); }), "\"t\" has 0 dimensions");
@@ -202,17 +200,17 @@ TEST(Gguf, RefusesBadTensors) {
 
   GgufWriter writer = one_tensor();
   writer.tensors.push_back(writer.tensors[0]);
-  EXPECT_SAYS(error_of(writer.build()), "\"t\" occurs twice");
+  EXPECT_SAYS(gguf_error(writer.build()), "\"t\" occurs twice");
   writer.tensors[1].name = "u";
   writer.tensors[1].offset = 224;
-  EXPECT_SAYS(error_of(writer.build()), "\"t\" and \"u\" overlap");
+  EXPECT_SAYS(gguf_error(writer.build()), "\"t\" and \"u\" overlap");
 }
 
 TEST(Gguf, EveryTruncationIsRefused) {
   const std::string file =
       test::tiny_gguf({.hidden = 32, .intermediate = 32, .layers = 1, .heads = 2, .head_dim = 16}).build();
   for (size_t size = 0; size < file.size(); size += size < 12000 ? 1 : 997) {
-    ASSERT_NE(error_of(file.substr(0, size)), "") << size;
+    ASSERT_NE(gguf_error(file.substr(0, size)), "") << size;
   }
 }
 

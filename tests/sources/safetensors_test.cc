@@ -16,18 +16,16 @@ namespace {
 using nlohmann::json;
 using test::safetensors_file;
 
-std::string error_of(const std::string& file) {
+std::string safetensors_error(const std::string& file) {
   return test::message_of<Error>([&] { parse_safetensors("x.safetensors", std::as_bytes(std::span(file))); });
 }
-std::string error_of(const json& header, size_t data = 64) {
-  return error_of(safetensors_file(header.dump(), std::string(data, 'd')));
+std::string safetensors_error(const json& header, size_t data = 64) {
+  return safetensors_error(safetensors_file(header.dump(), std::string(data, 'd')));
 }
 
 json entry(const char* dtype, const json& shape, const json& offsets) {
   return {{"dtype", dtype}, {"shape", shape}, {"data_offsets", offsets}};
 }
-
-#define EXPECT_SAYS(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
 
 TEST(Safetensors, ReadsTensorsInPlace) {
   const std::string file = safetensors_file({{"b", "F32", {2, 3}, std::string(24, 'b')},
@@ -46,40 +44,44 @@ TEST(Safetensors, ReadsTensorsInPlace) {
 }
 
 TEST(Safetensors, RefusesBadHeaders) {
-  EXPECT_SAYS(error_of(std::string("1234567")), "fewer than 8 bytes");
+  EXPECT_SAYS(safetensors_error(std::string("1234567")), "fewer than 8 bytes");
   for (uint64_t size : {uint64_t{3}, uint64_t{200'000'000}, UINT64_MAX, UINT64_MAX - 7}) {
     std::string file;
     test::append_number(file, size);
-    EXPECT_SAYS(error_of(file + "{}"), "x.safetensors: claims a header of");
+    EXPECT_SAYS(safetensors_error(file + "{}"), "x.safetensors: claims a header of");
   }
-  EXPECT_SAYS(error_of(safetensors_file("{", "")), "is not valid JSON");
-  EXPECT_SAYS(error_of(safetensors_file("{} x", "")), "is not valid JSON");
-  EXPECT_SAYS(error_of(safetensors_file("{\"\xFF\": 1}", "")), "is not valid JSON");
-  EXPECT_SAYS(error_of(safetensors_file("[]", "")), "is not a JSON object");
-  EXPECT_SAYS(error_of(safetensors_file("{\"a\": 1e999}", "")), "out of range");
-  EXPECT_SAYS(error_of(safetensors_file(std::string(1000000, '['), "")), "nests deeper");
-  EXPECT_SAYS(error_of(safetensors_file("{\"t\": {}, \"t\": {}}", "")), "\"t\" occurs twice");
+  EXPECT_SAYS(safetensors_error(safetensors_file("{", "")), "is not valid JSON");
+  EXPECT_SAYS(safetensors_error(safetensors_file("{} x", "")), "is not valid JSON");
+  EXPECT_SAYS(safetensors_error(safetensors_file("{\"\xFF\": 1}", "")), "is not valid JSON");
+  EXPECT_SAYS(safetensors_error(safetensors_file("[]", "")), "is not a JSON object");
+  EXPECT_SAYS(safetensors_error(safetensors_file("{\"a\": 1e999}", "")), "out of range");
+  EXPECT_SAYS(safetensors_error(safetensors_file(std::string(1000000, '['), "")), "nests deeper");
+  EXPECT_SAYS(safetensors_error(safetensors_file("{\"t\": {}, \"t\": {}}", "")), "\"t\" occurs twice");
 }
 
 TEST(Safetensors, RefusesBadEntries) {
-  EXPECT_SAYS(error_of({{"t", 5}}), "tensor \"t\" has no object with dtype");
-  EXPECT_SAYS(error_of({{"t", {{"dtype", "F32"}, {"shape", {1}}}}}), "tensor \"t\" has no object with dtype");
-  EXPECT_SAYS(error_of({{"t", entry("I8", {4}, {0, 4})}}), "the unsupported type \"I8\"; supported are F32");
-  EXPECT_SAYS(error_of({{"t", {{"dtype", 3}, {"shape", {1}}, {"data_offsets", {0, 4}}}}}), "dtype is not a string");
-  EXPECT_SAYS(error_of({{"t", entry("F32", 4, {0, 4})}}), "shape is not an array");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({1, 1, 1, 1, 1, 1, 1, 1, 1}), {0, 4})}}),
+  EXPECT_SAYS(safetensors_error({{"t", 5}}), "tensor \"t\" has no object with dtype");
+  EXPECT_SAYS(safetensors_error({{"t", {{"dtype", "F32"}, {"shape", {1}}}}}), "tensor \"t\" has no object with dtype");
+  EXPECT_SAYS(safetensors_error({{"t", entry("I8", {4}, {0, 4})}}), "the unsupported type \"I8\"; supported are F32");
+  EXPECT_SAYS(safetensors_error({{"t", {{"dtype", 3}, {"shape", {1}}, {"data_offsets", {0, 4}}}}}),
+              "dtype is not a string");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", 4, {0, 4})}}), "shape is not an array");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({1, 1, 1, 1, 1, 1, 1, 1, 1}), {0, 4})}}),
               "shape is not an array of at most 8");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({-1}), {0, 4})}}), "not an unsigned integer");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({1.0}), {0, 4})}}), "not an unsigned integer");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({0}), {0, 0})}}), "a dimension of size 0");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({1ull << 62}), {0, 0})}}), "more bytes than fit 64 bits");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({1}), {0})}}), "data_offsets is not an array of two");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({1}), {8, 4})}}),
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({-1}), {0, 4})}}), "not an unsigned integer");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({1.0}), {0, 4})}}), "not an unsigned integer");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({0}), {0, 0})}}), "a dimension of size 0");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({1ull << 62}), {0, 0})}}),
+              "more bytes than fit 64 bits");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({1}), {0})}}), "data_offsets is not an array of two");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({1}), {8, 4})}}),
               "lies at 8 to 4 of a data section of 64 bytes");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({1}), {64, 68})}}), "lies at 64 to 68");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({1}), {0, UINT64_MAX})}}), "lies at 0 to");
-  EXPECT_SAYS(error_of({{"t", entry("F32", json::array({2}), {0, 4})}}), "has 4 bytes, expected 8 by its shape");
-  EXPECT_SAYS(error_of({{"a", entry("F32", json::array({2}), {0, 8})}, {"b", entry("F32", json::array({2}), {4, 12})}}),
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({1}), {64, 68})}}), "lies at 64 to 68");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({1}), {0, UINT64_MAX})}}), "lies at 0 to");
+  EXPECT_SAYS(safetensors_error({{"t", entry("F32", json::array({2}), {0, 4})}}),
+              "has 4 bytes, expected 8 by its shape");
+  EXPECT_SAYS(safetensors_error(
+                  {{"a", entry("F32", json::array({2}), {0, 8})}, {"b", entry("F32", json::array({2}), {4, 12})}}),
               "\"a\" and \"b\" overlap");
 }
 

@@ -1,5 +1,7 @@
-// A directory of its own for one test, removed with the object.
+// A directory of its own for one test, and what an error says.
 #pragma once
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
@@ -7,6 +9,7 @@
 
 namespace svq::test {
 
+// Removed with the object.
 class ScratchDirectory {
  public:
   ScratchDirectory() {
@@ -37,5 +40,6 @@ std::string message_of(Action action) {
   }
   return "";
 }
+#define EXPECT_SAYS(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
 
 }  // namespace svq::test

@@ -14,7 +14,7 @@ using convert::GgufTokenizer;
 using Ids = std::vector<int32_t>;
 
 // The printable bytes, "Ġ" for a space, "Ċ" for a line feed, one merge, two special tokens and a placeholder.
-GgufTokenizer byte_level() {
+GgufTokenizer byte_level_gguf() {
   GgufTokenizer g;
   g.model = "gpt2";
   g.pre = "gpt-2";
@@ -30,7 +30,7 @@ GgufTokenizer byte_level() {
   return g;
 }
 
-GgufTokenizer piece_level() {
+GgufTokenizer piece_level_gguf() {
   const rt::SentencePieceProto p = piece_model({"\u2581", "h", "i", "hi", "\u2581hi"}, true);
   GgufTokenizer g;
   g.model = "llama";
@@ -48,7 +48,7 @@ GgufTokenizer piece_level() {
 TEST(Gguf, ByteLevel) {
   fb::TokenizerT t;
   fb::ChatT chat;
-  EXPECT_TRUE(convert::read_gguf_tokenizer(byte_level(), t, chat).empty());
+  EXPECT_TRUE(convert::read_gguf_tokenizer(byte_level_gguf(), t, chat).empty());
   EXPECT_EQ(t.pre_tokenizer, fb::PreTokenizer::Gpt2);
   EXPECT_EQ(t.eos, (std::vector<uint32_t>{98}));
   EXPECT_FALSE(t.add_bos);
@@ -66,7 +66,7 @@ TEST(Gguf, PreTokenizers) {
       {"qwen2", fb::PreTokenizer::Qwen2, fb::Normalizer::Nfc, false},
       {"llama-bpe", fb::PreTokenizer::Llama3, fb::Normalizer::None, true}};
   for (const auto& [name, pre, normalizer, ignore] : known) {
-    GgufTokenizer g = byte_level();
+    GgufTokenizer g = byte_level_gguf();
     g.pre = name;
     fb::TokenizerT t;
     fb::ChatT chat;
@@ -75,7 +75,7 @@ TEST(Gguf, PreTokenizers) {
     EXPECT_EQ(t.normalizer, normalizer);
     EXPECT_EQ(t.ignore_merges, ignore);
   }
-  GgufTokenizer g = byte_level();
+  GgufTokenizer g = byte_level_gguf();
   g.pre.clear();
   fb::TokenizerT t;
   fb::ChatT chat;
@@ -85,30 +85,30 @@ TEST(Gguf, PreTokenizers) {
 TEST(Gguf, SentencePiece) {
   fb::TokenizerT t;
   fb::ChatT chat;
-  const auto warnings = convert::read_gguf_tokenizer(piece_level(), t, chat);
+  const auto warnings = convert::read_gguf_tokenizer(piece_level_gguf(), t, chat);
   EXPECT_EQ(warnings.size(), 1u) << "no chat template";
   EXPECT_EQ(chat.format, fb::ChatFormat::None);
   EXPECT_TRUE(t.add_bos);
   const Loaded l = load(t, 300);
   EXPECT_EQ(l->encode("hi hi", true, false), (Ids{1, 263, 263}));
-  GgufTokenizer g = piece_level();
+  GgufTokenizer g = piece_level_gguf();
   g.add_space_prefix = false;
   g.add_bos = false;
   convert::read_gguf_tokenizer(g, t, chat);
   EXPECT_EQ(load(t, 300)->encode("hi hi", true, false), (Ids{262, 263}));
 }
 
-struct Bad {
+struct BadGguf {
   const char* name;
   void (*spoil)(GgufTokenizer&);
   const char* expected;
   bool pieces = false;
 };
 
-class HostileGguf : public testing::TestWithParam<Bad> {};
+class HostileGguf : public testing::TestWithParam<BadGguf> {};
 
 TEST_P(HostileGguf, IsRefusedByName) {
-  GgufTokenizer g = GetParam().pieces ? piece_level() : byte_level();
+  GgufTokenizer g = GetParam().pieces ? piece_level_gguf() : byte_level_gguf();
   GetParam().spoil(g);
   fb::TokenizerT t;
   fb::ChatT chat;
@@ -123,26 +123,26 @@ TEST_P(HostileGguf, IsRefusedByName) {
 
 INSTANTIATE_TEST_SUITE_P(
     Keys, HostileGguf,
-    testing::Values(Bad{"Model", [](GgufTokenizer& g) { g.model = "bert"; }, "bert"},
-                    Bad{"Pre", [](GgufTokenizer& g) { g.pre = "chameleon"; }, "chameleon"},
-                    Bad{"NoTokens", [](GgufTokenizer& g) { g.tokens.clear(); }, "tokens"},
-                    Bad{"Types", [](GgufTokenizer& g) { g.types.pop_back(); }, "token_type"},
-                    Bad{"TypeValue", [](GgufTokenizer& g) { g.types[4] = 77; }, "token_type"},
-                    Bad{"Duplicate", [](GgufTokenizer& g) { g.tokens[5] = "!"; }, "tokens 0 and 5"},
-                    Bad{"NotUtf8", [](GgufTokenizer& g) { g.tokens[5] = "\xFF"; }, "UTF-8"},
-                    Bad{"Merge", [](GgufTokenizer& g) { g.merges[0] = "ab"; }, "merges: entry 0"},
-                    Bad{"MergeSpaces", [](GgufTokenizer& g) { g.merges[0] = "a b c"; }, "merges: entry 0"},
-                    Bad{"MergeUnknown", [](GgufTokenizer& g) { g.merges[0] = "a \u0141"; }, "not a token"},
-                    Bad{"MergeResult", [](GgufTokenizer& g) { g.merges[0] = "a b"; }, "\"ab\""},
-                    Bad{"Bos", [](GgufTokenizer& g) { g.bos = 100; }, "bos_token_id"},
-                    Bad{"Eos", [](GgufTokenizer& g) { g.eos = -7; }, "eos_token_id"},
-                    Bad{"Pad", [](GgufTokenizer& g) { g.pad = INT64_MAX; }, "padding_token_id"},
-                    Bad{"Scores", [](GgufTokenizer& g) { g.scores.clear(); }, "scores", true},
-                    Bad{"ScoreNan", [](GgufTokenizer& g) { g.scores[262] = std::nanf(""); }, "score", true},
-                    Bad{"NoTypes", [](GgufTokenizer& g) { g.types.clear(); }, "token_type", true},
-                    Bad{"Bytes", [](GgufTokenizer& g) { g.types[20] = 1; }, "255 pieces", true},
-                    Bad{"DuplicatePiece", [](GgufTokenizer& g) { g.tokens[262] = "h"; }, "twice", true},
-                    Bad{"EmptyPiece", [](GgufTokenizer& g) { g.tokens[262].clear(); }, "empty", true}),
+    testing::Values(BadGguf{"Model", [](GgufTokenizer& g) { g.model = "bert"; }, "bert"},
+                    BadGguf{"Pre", [](GgufTokenizer& g) { g.pre = "chameleon"; }, "chameleon"},
+                    BadGguf{"NoTokens", [](GgufTokenizer& g) { g.tokens.clear(); }, "tokens"},
+                    BadGguf{"Types", [](GgufTokenizer& g) { g.types.pop_back(); }, "token_type"},
+                    BadGguf{"TypeValue", [](GgufTokenizer& g) { g.types[4] = 77; }, "token_type"},
+                    BadGguf{"Duplicate", [](GgufTokenizer& g) { g.tokens[5] = "!"; }, "tokens 0 and 5"},
+                    BadGguf{"NotUtf8", [](GgufTokenizer& g) { g.tokens[5] = "\xFF"; }, "UTF-8"},
+                    BadGguf{"Merge", [](GgufTokenizer& g) { g.merges[0] = "ab"; }, "merges: entry 0"},
+                    BadGguf{"MergeSpaces", [](GgufTokenizer& g) { g.merges[0] = "a b c"; }, "merges: entry 0"},
+                    BadGguf{"MergeUnknown", [](GgufTokenizer& g) { g.merges[0] = "a \u0141"; }, "not a token"},
+                    BadGguf{"MergeResult", [](GgufTokenizer& g) { g.merges[0] = "a b"; }, "\"ab\""},
+                    BadGguf{"Bos", [](GgufTokenizer& g) { g.bos = 100; }, "bos_token_id"},
+                    BadGguf{"Eos", [](GgufTokenizer& g) { g.eos = -7; }, "eos_token_id"},
+                    BadGguf{"Pad", [](GgufTokenizer& g) { g.pad = INT64_MAX; }, "padding_token_id"},
+                    BadGguf{"Scores", [](GgufTokenizer& g) { g.scores.clear(); }, "scores", true},
+                    BadGguf{"ScoreNan", [](GgufTokenizer& g) { g.scores[262] = std::nanf(""); }, "score", true},
+                    BadGguf{"NoTypes", [](GgufTokenizer& g) { g.types.clear(); }, "token_type", true},
+                    BadGguf{"Bytes", [](GgufTokenizer& g) { g.types[20] = 1; }, "255 pieces", true},
+                    BadGguf{"DuplicatePiece", [](GgufTokenizer& g) { g.tokens[262] = "h"; }, "twice", true},
+                    BadGguf{"EmptyPiece", [](GgufTokenizer& g) { g.tokens[262].clear(); }, "empty", true}),
     [](const auto& i) { return i.param.name; });
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace {
 using nlohmann::json;
 using Ids = std::vector<int32_t>;
 
-json byte_level() {
+json byte_level_json() {
   json vocab = json::object();
   for (char c = '!'; c <= '~'; ++c) vocab[std::string(1, c)] = c - '!';
   vocab["\u0120"] = 94;
@@ -29,7 +29,7 @@ json byte_level() {
 }
 
 // What Llama-2 directories look like without tokenizer.model.
-json piece_level() {
+json piece_level_json() {
   json vocab = json::object();
   const rt::SentencePieceProto p = piece_model({"\u2581", "h", "i", "hi", "\u2581h", "\u2581hi"}, true);
   for (size_t i = 0; i < p.pieces.size(); ++i) vocab[p.pieces[i].piece] = i;
@@ -62,7 +62,7 @@ Result read(const ModelDir& dir) {
 TEST(HuggingFace, ByteLevelAndItsConfiguration) {
   const ModelDir dir;
   EXPECT_FALSE(convert::has_hf_tokenizer(dir.path()));
-  json file = byte_level();
+  json file = byte_level_json();
   file["model"]["merges"] = json::array({json::array({"\u0120", "a"})});  // the newer form
   dir.write("tokenizer.json", file.dump());
   dir.write("tokenizer_config.json",
@@ -89,7 +89,7 @@ TEST(HuggingFace, ByteLevelAndItsConfiguration) {
 
 TEST(HuggingFace, BeginOfTextFromThePostProcessor) {
   const ModelDir dir;
-  json file = byte_level();
+  json file = byte_level_json();
   file["post_processor"] = {{"type", "Sequence"},
                             {"processors",
                              {{{"type", "ByteLevel"}},
@@ -102,7 +102,7 @@ TEST(HuggingFace, BeginOfTextFromThePostProcessor) {
 
 TEST(HuggingFace, SentencePieceRebuilt) {
   const ModelDir dir;
-  dir.write("tokenizer.json", piece_level().dump());
+  dir.write("tokenizer.json", piece_level_json().dump());
   dir.write("tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": "</s>"})");
   const Result r = read(dir);
   EXPECT_EQ(r.tables.kind, fb::TokenizerKind::SentencePiece);
@@ -128,18 +128,18 @@ TEST(HuggingFace, AddedTokensAmongSentencePieces) {
   EXPECT_EQ(l->decode(Ids{260, 261, 262}, false), "h<more>");
 }
 
-struct Bad {
+struct BadTokenizerJson {
   const char* name;
   void (*spoil)(json&);
   const char* expected;
   bool pieces = false;
 };
 
-class HostileTokenizerJson : public testing::TestWithParam<Bad> {};
+class HostileTokenizerJson : public testing::TestWithParam<BadTokenizerJson> {};
 
 TEST_P(HostileTokenizerJson, IsRefusedByName) {
   const ModelDir dir;
-  json file = GetParam().pieces ? piece_level() : byte_level();
+  json file = GetParam().pieces ? piece_level_json() : byte_level_json();
   GetParam().spoil(file);
   dir.write("tokenizer.json", file.dump());
   try {
@@ -154,62 +154,65 @@ TEST_P(HostileTokenizerJson, IsRefusedByName) {
 INSTANTIATE_TEST_SUITE_P(
     Fields, HostileTokenizerJson,
     testing::Values(
-        Bad{"NotAnObject", [](json& f) { f = json::array({1}); }, "object"},
-        Bad{"NoModel", [](json& f) { f.erase("model"); }, "model"},
-        Bad{"ModelType", [](json& f) { f["model"]["type"] = "WordPiece"; }, "WordPiece"},
-        Bad{"ModelTypeNumber", [](json& f) { f["model"]["type"] = 3; }, "model.type"},
-        Bad{"Vocab", [](json& f) { f["model"]["vocab"] = "x"; }, "model.vocab"},
-        Bad{"VocabId", [](json& f) { f["model"]["vocab"]["a"] = 1e9; }, "model.vocab"},
-        Bad{"VocabIdHuge", [](json& f) { f["model"]["vocab"]["a"] = 4000000000u; }, "model.vocab"},
-        Bad{"VocabIdNegative", [](json& f) { f["model"]["vocab"]["a"] = -1; }, "model.vocab"},
-        Bad{"VocabIdTwice", [](json& f) { f["model"]["vocab"]["a"] = 0; }, "both token 0"},
-        Bad{"Merges", [](json& f) { f["model"]["merges"] = 4; }, "model.merges"},
-        Bad{"MergeTriple",
-            [](json& f) {
-              f["model"]["merges"][0] = {"a", "b", "c"};
-            },
-            "entry 0"},
-        Bad{"MergeUnknown", [](json& f) { f["model"]["merges"][0] = "a \u0141"; }, "not a token"},
-        Bad{"Normalizer",
-            [](json& f) {
-              f["normalizer"] = {{"type", "Lowercase"}};
-            },
-            "Lowercase"},
-        Bad{"PreTokenizer",
-            [](json& f) {
-              f["pre_tokenizer"] = {{"type", "Whitespace"}};
-            },
-            "Whitespace"},
-        Bad{"Regex",
-            [](json& f) {
-              f["pre_tokenizer"] = {{"type", "Sequence"},
-                                    {"pretokenizers",
-                                     {{{"type", "Split"},
-                                       {"pattern", {{"Regex", "[a-z]+"}}},
-                                       {"behavior", "Isolated"},
-                                       {"invert", false}},
-                                      {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
-            },
-            "[a-z]+"},
-        Bad{"Suffix", [](json& f) { f["model"]["end_of_word_suffix"] = "</w>"; }, "end_of_word_suffix"},
-        Bad{"Unk", [](json& f) { f["model"]["unk_token"] = "<nothing>"; }, "unk_token"},
-        Bad{"AddedId", [](json& f) { f["added_tokens"][0]["id"] = "x"; }, "added_tokens[0].id"},
-        Bad{"AddedHuge", [](json& f) { f["added_tokens"][0]["id"] = 1u << 31; }, "added_tokens[0].id"},
-        Bad{"AddedContent", [](json& f) { f["added_tokens"][0].erase("content"); }, "added_tokens[0].content"},
-        Bad{"AddedSingleWord", [](json& f) { f["added_tokens"][0]["single_word"] = true; }, "single_word"},
-        Bad{"AddedClash", [](json& f) { f["added_tokens"][0]["id"] = 5; }, "token 5"},
-        Bad{"PiecesNormalizer",
-            [](json& f) {
-              f["normalizer"] = {{"type", "NFKC"}};
-            },
-            "NFKC", true},
-        Bad{"PiecesMergeOrder",
+        BadTokenizerJson{"NotAnObject", [](json& f) { f = json::array({1}); }, "object"},
+        BadTokenizerJson{"NoModel", [](json& f) { f.erase("model"); }, "model"},
+        BadTokenizerJson{"ModelType", [](json& f) { f["model"]["type"] = "WordPiece"; }, "WordPiece"},
+        BadTokenizerJson{"ModelTypeNumber", [](json& f) { f["model"]["type"] = 3; }, "model.type"},
+        BadTokenizerJson{"Vocab", [](json& f) { f["model"]["vocab"] = "x"; }, "model.vocab"},
+        BadTokenizerJson{"VocabId", [](json& f) { f["model"]["vocab"]["a"] = 1e9; }, "model.vocab"},
+        BadTokenizerJson{"VocabIdHuge", [](json& f) { f["model"]["vocab"]["a"] = 4000000000u; }, "model.vocab"},
+        BadTokenizerJson{"VocabIdNegative", [](json& f) { f["model"]["vocab"]["a"] = -1; }, "model.vocab"},
+        BadTokenizerJson{"VocabIdTwice", [](json& f) { f["model"]["vocab"]["a"] = 0; }, "both token 0"},
+        BadTokenizerJson{"Merges", [](json& f) { f["model"]["merges"] = 4; }, "model.merges"},
+        BadTokenizerJson{"MergeTriple",
+                         [](json& f) {
+                           f["model"]["merges"][0] = {"a", "b", "c"};
+                         },
+                         "entry 0"},
+        BadTokenizerJson{"MergeUnknown", [](json& f) { f["model"]["merges"][0] = "a \u0141"; }, "not a token"},
+        BadTokenizerJson{"Normalizer",
+                         [](json& f) {
+                           f["normalizer"] = {{"type", "Lowercase"}};
+                         },
+                         "Lowercase"},
+        BadTokenizerJson{"PreTokenizer",
+                         [](json& f) {
+                           f["pre_tokenizer"] = {{"type", "Whitespace"}};
+                         },
+                         "Whitespace"},
+        BadTokenizerJson{"Regex",
+                         [](json& f) {
+                           f["pre_tokenizer"] = {
+                               {"type", "Sequence"},
+                               {"pretokenizers",
+                                {{{"type", "Split"},
+                                  {"pattern", {{"Regex", "[a-z]+"}}},
+                                  {"behavior", "Isolated"},
+                                  {"invert", false}},
+                                 {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+                         },
+                         "[a-z]+"},
+        BadTokenizerJson{"Suffix", [](json& f) { f["model"]["end_of_word_suffix"] = "</w>"; }, "end_of_word_suffix"},
+        BadTokenizerJson{"Unk", [](json& f) { f["model"]["unk_token"] = "<nothing>"; }, "unk_token"},
+        BadTokenizerJson{"AddedId", [](json& f) { f["added_tokens"][0]["id"] = "x"; }, "added_tokens[0].id"},
+        BadTokenizerJson{"AddedHuge", [](json& f) { f["added_tokens"][0]["id"] = 1u << 31; }, "added_tokens[0].id"},
+        BadTokenizerJson{"AddedContent", [](json& f) { f["added_tokens"][0].erase("content"); },
+                         "added_tokens[0].content"},
+        BadTokenizerJson{"AddedSingleWord", [](json& f) { f["added_tokens"][0]["single_word"] = true; }, "single_word"},
+        BadTokenizerJson{"AddedClash", [](json& f) { f["added_tokens"][0]["id"] = 5; }, "token 5"},
+        BadTokenizerJson{"PiecesNormalizer",
+                         [](json& f) {
+                           f["normalizer"] = {{"type", "NFKC"}};
+                         },
+                         "NFKC", true},
+        BadTokenizerJson{
+            "PiecesMergeOrder",
             [](json& f) {
               f["model"]["merges"] = json::array({{"\u2581", "hi"}, {"h", "i"}, {"\u2581h", "i"}, {"\u2581", "h"}});
             },
             "SentencePiece", true},
-        Bad{"PiecesMergeMissing", [](json& f) { f["model"]["merges"].erase(1); }, "SentencePiece", true},
-        Bad{"PiecesHole", [](json& f) { f["model"]["vocab"]["hi"] = 999; }, "no token", true}),
+        BadTokenizerJson{"PiecesMergeMissing", [](json& f) { f["model"]["merges"].erase(1); }, "SentencePiece", true},
+        BadTokenizerJson{"PiecesHole", [](json& f) { f["model"]["vocab"]["hi"] = 999; }, "no token", true}),
     [](const auto& i) { return i.param.name; });
 
 TEST(HuggingFace, BadFilesAreNamed) {
@@ -236,7 +239,7 @@ TEST(HuggingFace, BadFilesAreNamed) {
   model.write("tokenizer.model", "this is no model");
   EXPECT_NE(error(model).find("tokenizer.model"), std::string::npos);
   const ModelDir config;
-  config.write("tokenizer.json", byte_level().dump());
+  config.write("tokenizer.json", byte_level_json().dump());
   config.write("tokenizer_config.json", R"({"eos_token": "<nothing>"})");
   EXPECT_NE(error(config).find("tokenizer_config.json: eos_token"), std::string::npos) << error(config);
   const ModelDir generation;
@@ -248,7 +251,7 @@ TEST(HuggingFace, RandomFlipsGiveErrorsOrTokenizers) {
   std::mt19937 rng(9);
   int loaded = 0, refused = 0;
   for (const bool pieces : {false, true}) {
-    const std::string clean = (pieces ? piece_level() : byte_level()).dump();
+    const std::string clean = (pieces ? piece_level_json() : byte_level_json()).dump();
     const ModelDir dir;
     for (int i = 0; i < 700; ++i) {
       std::string text = clean;

@@ -134,7 +134,7 @@ fb::TokenizerT sentencepiece_with(const std::string& bytes) {
   return t;
 }
 
-const std::vector<std::string> kPieces{"\xE2\x96\x81", "h", "i", "hi", "\xE2\x96\x81hi", "a", "b", "ab"};
+const std::vector<std::string> kSomePieces{"\xE2\x96\x81", "h", "i", "hi", "\xE2\x96\x81hi", "a", "b", "ab"};
 
 struct BadProto {
   const char* name;
@@ -145,7 +145,7 @@ struct BadProto {
 class HostileProto : public testing::TestWithParam<BadProto> {};
 
 TEST_P(HostileProto, IsRefusedByName) {
-  Proto p = piece_model(kPieces, true);
+  Proto p = piece_model(kSomePieces, true);
   GetParam().spoil(p);
   const std::string error = error_of([&] { load(sentencepiece_with(p.serialize()), 300); });
   EXPECT_NE(error.find("tokenizer.sentencepiece"), std::string::npos) << error;
@@ -189,7 +189,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& i) { return i.param.name; });
 
 TEST(HostileSentencePiece, TruncationsAndFlips) {
-  Proto model = piece_model(kPieces, true);
+  Proto model = piece_model(kSomePieces, true);
   model.pieces.push_back({"<u>", 0, Proto::kUserDefined});
   const std::string clean = model.serialize();
   std::mt19937 rng(2);

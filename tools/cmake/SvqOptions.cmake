@@ -17,9 +17,10 @@ if(SVQ_SANITIZE)
 endif()
 find_package(Threads REQUIRED)
 
-# Adds a GoogleTest binary NAME from SOURCES, linked to LIBS, run by CTest.
+# Adds a GoogleTest binary NAME from SOURCES, linked to LIBS, run by CTest. SECONDS: about how many a long one takes; the
+# longest begin first, so that several processors finish together.
 function(svq_add_test name)
-  cmake_parse_arguments(T "" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(T "" "SECONDS" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE svq_options ${T_LIBS} GTest::gtest_main)
   # What is tested is optimised; the tests themselves need not be, and compile in two thirds of the time.
@@ -27,4 +28,7 @@ function(svq_add_test name)
   add_test(NAME ${name} COMMAND ${name})
   # Tests run beside each other: threads that spin at the end of a parallel loop would take the others' processors.
   set_tests_properties(${name} PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive)
+  if(T_SECONDS)
+    set_tests_properties(${name} PROPERTIES COST ${T_SECONDS})
+  endif()
 endfunction()

@@ -30,14 +30,18 @@ const char* blas_kernels_for_this_cpu() {
 
 }  // namespace
 
-void choose_blas_kernels(char** argv) {
+bool set_blas_environment() {
   bool missing = false;
   const auto set = [&](const char* name, const char* value) {
     if (value != nullptr && std::getenv(name) == nullptr && setenv(name, value, 0) == 0) missing = true;
   };
   set("OPENBLAS_CORETYPE", blas_kernels_for_this_cpu());
   set("OMP_WAIT_POLICY", "passive");
-  if (!missing) return;
+  return missing;
+}
+
+void choose_blas_kernels(char** argv) {
+  if (!set_blas_environment()) return;
   // By the program's own path, which is also what `ps` then calls it. execv returns only if it fails: then the program
   // goes on, slower.
   char path[PATH_MAX + 1] = {};

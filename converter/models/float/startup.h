@@ -13,6 +13,8 @@ namespace svq::convert {
 //   OMP_WAIT_POLICY    passive: threads that spin at the end of every loop are ten times slower than sleeping ones as
 //                      soon as anything else runs on the machine.
 void choose_blas_kernels(char** argv);
+// Sets them for programs started from now on; false: nothing was missing.
+bool set_blas_environment();
 
 // Blocks of a gigabyte come and go with every layer: let malloc keep them instead of mapping and clearing each one
 // anew.
