@@ -118,6 +118,22 @@ svq_status svq_session_eval_logits(svq_session* session, const svq_token* tokens
   });
 }
 
+svq_status svq_sessions_eval(svq_session* const* sessions, const svq_token* tokens, size_t n) {
+  return guard([&] {
+    require((sessions != nullptr && tokens != nullptr) || n == 0, "sessions or tokens is NULL");
+    if (n == 0) return;
+    constexpr size_t kMost = 256;
+    Session* all[kMost];
+    if (n > kMost) fail(SVQ_ERROR_INVALID_ARGUMENT, "n is ", n, ", expected at most ", kMost, " sessions");
+    for (size_t i = 0; i < n; ++i) {
+      if (sessions[i] == nullptr) fail(SVQ_ERROR_INVALID_ARGUMENT, "session ", i, " is NULL");
+      all[i] = &sessions[i]->session;
+    }
+    all[0]->pace().begin_call();
+    Session::eval_together({all, n}, {tokens, n});
+  });
+}
+
 const float* svq_session_logits(const svq_session* session) {
   const float* logits = nullptr;
   if (session != nullptr) guard([&] { logits = session->session.logits(); });

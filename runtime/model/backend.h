@@ -32,6 +32,15 @@ struct Projection {
   Buffer out;  // (n, linear.rows)
 };
 
+struct KvCache;
+// A token of a chunk whose tokens belong to different sessions.
+struct Row {
+  int32_t token;
+  uint32_t position;
+  const KvCache* cache;  // where its keys and values go, and what it attends to
+  float* logits;         // (vocab)
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -43,6 +52,9 @@ class Backend {
 
   // Starts a chunk: tokens[i] is at position + i. Positions beyond it are forgotten, those before it are cached.
   virtual void begin(uint32_t position, std::span<const int32_t> tokens) = 0;
+  // Starts a chunk of one token from each of several sessions' contexts, on a backend whose caches lie in host memory.
+  // head() with logits null then writes to the rows' own.
+  virtual void begin_rows(std::span<const Row> /*rows*/) {}
   // x = rows of the embedding for the chunk's tokens.
   virtual void embed(const Linear& embedding, Buffer x) = 0;
   // Each out = linear(norm(x)). The norm, each distinct input transform and each rounding to int8 are computed once.

@@ -17,6 +17,7 @@ CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const 
       arena_(arena),
       cache_(weights.config, options.context, options.kv_bits, cache_arena) {
   const uint64_t n = options_.max_tokens, half = w_.config.head_dim / 2;
+  rows_ = arena.take<Row>(n);
   rope_cos_ = arena.take<float>(n * half);
   rope_sin_ = arena.take<float>(n * half);
   k_pad_ = static_cast<uint32_t>(format::padded_columns(w_.max_columns));
@@ -44,12 +45,23 @@ Buffer CpuBackend::make_buffer(uint32_t width) {
 }
 
 void CpuBackend::begin(uint32_t position, std::span<const int32_t> tokens) {
-  position_ = position;
   n_ = static_cast<uint32_t>(tokens.size());
-  tokens_ = tokens;
+  for (uint32_t t = 0; t < n_; ++t) rows_[t] = {tokens[t], position + t, &cache_, nullptr};
+  turn_rows();
+}
+
+void CpuBackend::begin_rows(std::span<const Row> rows) {
+  n_ = static_cast<uint32_t>(rows.size());
+  std::copy(rows.begin(), rows.end(), rows_);
+  turn_rows();
+}
+
+void CpuBackend::turn_rows() {
   const uint32_t half = w_.config.head_dim / 2;
+  positions_ = 0;
+  for (uint32_t t = 0; t < n_; ++t) positions_ = std::max(positions_, rows_[t].position + 1);
   each_token(n_, [&](uint32_t t, uint32_t) {
-    rotary_turn(w_.config, position_ + t, w_.config.rope_attention_factor, rope_cos_ + size_t{t} * half,
+    rotary_turn(w_.config, rows_[t].position, w_.config.rope_attention_factor, rope_cos_ + size_t{t} * half,
                 rope_sin_ + size_t{t} * half);
   });
 }
@@ -58,7 +70,7 @@ void CpuBackend::begin(uint32_t position, std::span<const int32_t> tokens) {
 void CpuBackend::embed(const Linear& l, Buffer xb) {
   Activations& x = buffer(xb);
   each_token(n_, [&](uint32_t t, uint32_t thread) {
-    const auto token = static_cast<uint32_t>(tokens_[t]);
+    const auto token = static_cast<uint32_t>(rows_[t].token);
     float* out = x.data + size_t{t} * x.width;
     if (!l.is_packed()) {
       k_.row_f16(l.weight + uint64_t{token} * l.columns, l.columns, out);
@@ -87,6 +99,7 @@ void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb,
   const uint32_t d = c.head_dim, half = d / 2;
   Activations &q = buffer(qb), &k = buffer(kb), &v = buffer(vb);
   each_token(n_, [&](uint32_t t, uint32_t) {
+    const KvCache& cache = *rows_[t].cache;
     const float* cos = rope_cos_ + size_t{t} * half;
     const float* sin = rope_sin_ + size_t{t} * half;
     for (uint32_t h = 0; h < c.n_heads; ++h) {
@@ -99,13 +112,13 @@ void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb,
       const float* value = v.data + size_t{t} * v.width + size_t{h} * d;
       if (k_norm != nullptr) k_.rmsnorm(key, k_norm, c.norm_eps, d, key);
       k_.rope(key, cos, sin, d);
-      const uint64_t at = cache_.run(layer, h) + position_ + t;
-      if (cache_.is_f16) {
-        k_.store_f16(key, d, cache_.k16 + at * d);
-        k_.store_f16(value, d, cache_.v16 + at * d);
+      const uint64_t at = cache.run(layer, h) + rows_[t].position;
+      if (cache.is_f16) {
+        k_.store_f16(key, d, cache.k16 + at * d);
+        k_.store_f16(value, d, cache.v16 + at * d);
       } else {
-        k_.store_i8(key, d, cache_.k8 + at * d, cache_.k_scale + at);
-        k_.store_i8(value, d, cache_.v8 + at * d, cache_.v_scale + at);
+        k_.store_i8(key, d, cache.k8 + at * d, cache.k_scale + at);
+        k_.store_i8(value, d, cache.v8 + at * d, cache.v_scale + at);
       }
     }
   });
@@ -117,7 +130,7 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
   Activations &q = buffer(qb), &out = buffer(ob);
   const uint64_t of_kv_head = uint64_t{n_} * group, units = of_kv_head * c.n_kv_heads;
-  const uint64_t query_work = uint64_t{position_ + n_} * d * 4;
+  const uint64_t query_work = uint64_t{positions_} * d * 4;
   // Whole fours, which share what they read; a look between any two batches.
   const auto batch = static_cast<uint32_t>(std::clamp<uint64_t>(kPollWork / query_work / 4 * 4, 4, kAttendQueries));
   // Queries of a kv head in the order of tokens, a group's heads side by side: neighbours read the same keys and
@@ -128,21 +141,23 @@ void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
       const uint64_t stop = std::min(end, (kv_head + uint64_t{1}) * of_kv_head);
       kernels::AttendQuery queries[kAttendQueries];
       uint32_t count = 0;
+      const KvCache& cache = *rows_[begin % of_kv_head / group].cache;
       for (; begin < stop && count < batch; ++begin, ++count) {
         const auto t = static_cast<uint32_t>(begin % of_kv_head / group);
-        const uint32_t h = kv_head * group + static_cast<uint32_t>(begin % group), last = position_ + t;
+        if (rows_[t].cache != &cache) break;
+        const uint32_t h = kv_head * group + static_cast<uint32_t>(begin % group), last = rows_[t].position;
         queries[count] = {.q = q.data + size_t{t} * q.width + size_t{h} * d,
                           .out = out.data + size_t{t} * out.width + size_t{h} * d,
                           .first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0,
                           .last = last};
       }
       if (stopped(thread, count * query_work)) return;
-      const uint64_t run = cache_.run(layer, kv_head);
-      if (cache_.is_f16) {
-        k_.attend_f16(queries, count, cache_.k16 + run * d, cache_.v16 + run * d, d, d, scale);
+      const uint64_t run = cache.run(layer, kv_head);
+      if (cache.is_f16) {
+        k_.attend_f16(queries, count, cache.k16 + run * d, cache.v16 + run * d, d, d, scale);
       } else {
-        k_.attend_i8(queries, count, cache_.k8 + run * d, cache_.v8 + run * d, cache_.k_scale + run,
-                     cache_.v_scale + run, d, 1, d, scale);
+        k_.attend_i8(queries, count, cache.k8 + run * d, cache.v8 + run * d, cache.k_scale + run, cache.v_scale + run,
+                     d, 1, d, scale);
       }
     }
   });
@@ -174,7 +189,7 @@ void CpuBackend::project(Buffer xb, const Norm& norm, std::span<const Projection
 
 void CpuBackend::head(Buffer xb, const Norm& norm, const Linear& head, uint32_t first, float* logits) {
   const Activations& x = buffer(xb);
-  const Target target{&head, logits, head.rows};
+  const Target target{&head, logits, head.rows, logits == nullptr ? rows_ + first : nullptr};
   run_group({x.data + size_t{first} * x.width, x.width, n_ - first, norm}, {&target, 1});
 }
 

@@ -29,6 +29,7 @@ class CpuBackend final : public Backend {
 
   Buffer make_buffer(uint32_t width) override;
   void begin(uint32_t position, std::span<const int32_t> tokens) override;
+  void begin_rows(std::span<const Row> rows) override;
   void embed(const Linear& embedding, Buffer x) override;
   void project(Buffer x, const Norm& norm, std::span<const Projection> group) override;
   void rope_and_store(uint32_t layer, Buffer q, Buffer k, Buffer v, const float* q_norm, const float* k_norm) override;
@@ -61,6 +62,8 @@ class CpuBackend final : public Backend {
     const Linear* linear;
     float* out;  // (n, linear->rows)
     size_t stride;
+    const Row* rows = nullptr;  // if not null: out is each row's logits
+    float* row(uint32_t token) const { return rows != nullptr ? rows[token].logits : out + token * stride; }
   };
   struct Inputs {    // what a group reads
     const float* x;  // (n, columns)
@@ -80,6 +83,8 @@ class CpuBackend final : public Backend {
   static uint32_t tile_blocks(uint32_t columns);
   void multiply_packed(uint32_t n, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
   void finish_token(const Target& target, uint32_t index, uint32_t token, uint32_t thread);
+
+  void turn_rows();
 
   Activations& buffer(Buffer b) { return buffers_[static_cast<uint32_t>(b)]; }
   // job(token, thread) for every token of n, in parallel if there are several.
@@ -113,12 +118,12 @@ class CpuBackend final : public Backend {
     }
   }
   static constexpr uint64_t kParallelBytes = 16384;  // some 2 µs of work; a dispatch takes about 1 µs
-  static constexpr uint64_t kPollWork = 256 << 10;  // tens of µs; a look takes some 30 ns
-  static constexpr uint64_t kPieceBytes = 16384;    // of codes: what a thread takes at a time when one token is decoded
-  static constexpr size_t kMostAhead = 128 << 10;   // more of it brought nothing (machine C, 2 threads)
-  static constexpr uint32_t kAttendQueries = 32;    // handed to the kernel at once, which takes four at a time
-  static constexpr uint32_t kTileRows = 256;        // rows of a chunk multiplied before they are scaled, in cache
-  static constexpr uint32_t kAccValues = 4096;      // at least; (tokens of a chunk) · kTileRows
+  static constexpr uint64_t kPollWork = 256 << 10;   // tens of µs; a look takes some 30 ns
+  static constexpr uint64_t kPieceBytes = 16384;   // of codes: what a thread takes at a time when one token is decoded
+  static constexpr size_t kMostAhead = 128 << 10;  // more of it brought nothing (machine C, 2 threads)
+  static constexpr uint32_t kAttendQueries = 32;   // handed to the kernel at once, which takes four at a time
+  static constexpr uint32_t kTileRows = 256;       // rows of a chunk multiplied before they are scaled, in cache
+  static constexpr uint32_t kAccValues = 4096;     // at least; (tokens of a chunk) · kTileRows
 
   const Weights& w_;
   const CpuOptions options_;
@@ -130,11 +135,11 @@ class CpuBackend final : public Backend {
   std::vector<Scratch> scratch_;  // (threads)
 
   // The current chunk.
-  uint32_t position_ = 0;
   uint32_t n_ = 0;
-  std::span<const int32_t> tokens_;
-  float* rope_cos_;  // (max_tokens, head_dim / 2)
-  float* rope_sin_;  // (max_tokens, head_dim / 2)
+  Row* rows_;               // (max_tokens)
+  uint32_t positions_ = 0;  // the most that one of its tokens attends to
+  float* rope_cos_;         // (max_tokens, head_dim / 2)
+  float* rope_sin_;         // (max_tokens, head_dim / 2)
 
   // The current group of linears.
   uint32_t k_pad_;                 // padded max_columns: stride of what follows

@@ -187,10 +187,15 @@ void CpuBackend::multiply_f16(const Inputs& in, const Target& target, uint32_t b
     const uint32_t begin = block * format::kRowTile;
     const uint32_t end = std::min(std::min(block + tile, block_end) * format::kRowTile, l.rows);
     if (stopped(thread, uint64_t{end - begin} * l.columns * 2 * in.n)) return;
-    k_.matmul_f16(l.weight, l.columns, begin, end, x, in.norm.apply ? k_pad_ : in.stride, in.n, target.out,
-                  target.stride);
+    const size_t stride = in.norm.apply ? k_pad_ : in.stride;
+    if (target.rows == nullptr) {
+      k_.matmul_f16(l.weight, l.columns, begin, end, x, stride, in.n, target.out, target.stride);
+    } else {
+      for (uint32_t t = 0; t < in.n; ++t)
+        k_.matmul_f16(l.weight, l.columns, begin, end, x + t * stride, 0, 1, target.row(t), 0);
+    }
     if (l.bias == nullptr) continue;
-    for (uint32_t t = 0; t < in.n; ++t) k_.add(target.out + t * target.stride + begin, l.bias + begin, end - begin);
+    for (uint32_t t = 0; t < in.n; ++t) k_.add(target.row(t) + begin, l.bias + begin, end - begin);
   }
 }
 
@@ -215,7 +220,7 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
     if (!token_by_token) k_.gemm(l.packed, panel_, n, block, tile_end, s.acc, kTileRows);
     for (uint32_t t = 0; t < n; ++t) {
       const kernels::Quantized& q = quantized_[t];
-      float* out = target.out + t * target.stride + row;
+      float* out = target.row(t) + row;
       if (options_.float_activations) {
         auto* acc = reinterpret_cast<float*>(s.acc);
         k_.gemv_f32(l.packed, z_ + size_t{t} * k_pad_, block, tile_end, acc);
@@ -237,7 +242,7 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
 void CpuBackend::finish_token(const Target& target, uint32_t index, uint32_t token, uint32_t thread) {
   const Linear& l = *target.linear;
   Scratch& s = scratch_[thread];
-  float* out = target.out + token * target.stride;
+  float* out = target.row(token);
   if (l.output_rotation.kind != 0) k_.rotate_scale(out, l.output_rotation, l.out_scale, l.bias, l.rows, s.rotate);
   if (l.side_rank == 0) return;
   const float* narrow = side_ + (token * kMaxGroup + index) * w_.max_side_rank;

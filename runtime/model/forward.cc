@@ -16,10 +16,21 @@ Forward::Forward(const Weights& weights, Backend& backend) : w_(weights), b_(bac
 
 bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, bool keep,
                   Pace& pace) {
-  const bool queues = b_.queues();  // then the chunk is one step
   pace.begin_step();
   b_.set_pace(&pace);
   b_.begin(position, tokens);
+  return layers_and_head(first_logits, logits, logits != nullptr || keep, pace);
+}
+
+bool Forward::run_rows(std::span<const Row> rows, Pace& pace) {
+  pace.begin_step();
+  b_.set_pace(&pace);
+  b_.begin_rows(rows);
+  return layers_and_head(0, nullptr, true, pace);
+}
+
+bool Forward::layers_and_head(uint32_t first_logits, float* logits, bool head, Pace& pace) {
+  const bool queues = b_.queues();  // then the chunk is one step
   b_.embed(w_.embedding, x_);
 
   for (uint32_t layer = 0; layer < w_.config.n_layers; ++layer) {
@@ -44,7 +55,6 @@ bool Forward::run(uint32_t position, std::span<const int32_t> tokens, uint32_t f
     if (!queues && !pace.step()) return false;
   }
 
-  const bool head = logits != nullptr || keep;
   if (head) b_.head(x_, {.apply = true, .weight = w_.final_norm}, w_.head, first_logits, logits);
   if (queues) b_.finish();
   if (head || queues) (void)pace.step();

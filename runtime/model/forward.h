@@ -21,10 +21,15 @@ class Forward {
   bool run(uint32_t position, std::span<const int32_t> tokens, uint32_t first_logits, float* logits, bool keep,
            Pace& pace);
 
+  // Evaluates a token of each of several sessions (backend.h) and computes their logits. False as above.
+  bool run_rows(std::span<const Row> rows, Pace& pace);
+
   // Of the buffers it takes.
   static std::array<uint32_t, 8> buffer_widths(const Weights& weights);
 
  private:
+  bool layers_and_head(uint32_t first_logits, float* logits, bool head, Pace& pace);
+
   const Weights& w_;
   Backend& b_;
   Buffer x_;         // (n, hidden) residual stream

@@ -207,14 +207,59 @@ void Session::make_room(uint32_t n) {
   shared_to_ = std::min(shared_to_, keep);
 }
 
+void Session::check_token(int32_t token, size_t index) const {
+  const uint32_t vocab = model_->weights().config.vocab;
+  if (token < 0 || static_cast<uint32_t>(token) >= vocab) {
+    fail(SVQ_ERROR_INVALID_ARGUMENT, "token ", index, " is ", token, ", expected an id below the vocabulary's ", vocab);
+  }
+}
+
+void Session::eval_together(std::span<Session* const> sessions, std::span<const int32_t> tokens) {
+  if (sessions.empty()) return;
+  Session& leader = *sessions[0];
+  if (leader.parts_->cpu == std::nullopt)
+    fail(SVQ_ERROR_UNSUPPORTED, "sessions are evaluated together on the CPU alone");
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    const Session& s = *sessions[i];
+    if (s.model_ != leader.model_)
+      fail(SVQ_ERROR_INVALID_ARGUMENT, "session ", i, " is of another model than session 0");
+    if (s.options_.activations != leader.options_.activations)
+      fail(SVQ_ERROR_INVALID_ARGUMENT, "session ", i, " has activations of ", s.options_.activations,
+           " bits, session 0 of ", leader.options_.activations);
+    if (std::find(sessions.begin(), sessions.begin() + static_cast<ptrdiff_t>(i), sessions[i]) !=
+        sessions.begin() + static_cast<ptrdiff_t>(i))
+      fail(SVQ_ERROR_INVALID_ARGUMENT, "session ", i, " is there twice");
+    s.check_token(tokens[i], i);
+    if (!s.options_.shift && s.position_ == s.options_.context)
+      fail(SVQ_ERROR_CONTEXT_FULL, "session ", i, ": its context of ", s.options_.context, " tokens is full");
+  }
+  constexpr size_t kMost = 64;  // rows on the stack
+  while (!sessions.empty()) {
+    leader.check_stopped();
+    Row rows[kMost];
+    const size_t n = std::min<size_t>({sessions.size(), kMost, leader.pace_.next_chunk(leader.options_.chunk)});
+    for (size_t i = 0; i < n; ++i) {
+      Session& s = *sessions[i];
+      if (s.options_.shift) s.make_room(1);
+      s.has_logits_ = false;
+      s.shared_to_ = std::min(s.shared_to_, s.position_);
+      rows[i] = {tokens[i], s.position_, &s.parts_->cpu->cache(), s.parts_->logits};
+    }
+    if (!leader.parts_->forward.run_rows({rows, n}, leader.pace_)) continue;
+    leader.pace_.chunk_done(static_cast<uint32_t>(n));
+    for (size_t i = 0; i < n; ++i) {
+      Session& s = *sessions[i];
+      s.parts_->history[s.position_++] = tokens[i];
+      s.has_logits_ = s.logits_here_ = true;
+    }
+    sessions = sessions.subspan(n);
+    tokens = tokens.subspan(n);
+  }
+}
+
 void Session::eval(std::span<const int32_t> tokens, float* all_logits) {
   const uint32_t vocab = model_->weights().config.vocab;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= vocab) {
-      fail(SVQ_ERROR_INVALID_ARGUMENT, "token ", i, " is ", tokens[i], ", expected an id below the vocabulary's ",
-           vocab);
-    }
-  }
+  for (size_t i = 0; i < tokens.size(); ++i) check_token(tokens[i], i);
   if (!options_.shift && tokens.size() > options_.context - position_) {
     fail(SVQ_ERROR_CONTEXT_FULL, tokens.size(), " tokens after ", position_, " do not fit in the context of ",
          options_.context);

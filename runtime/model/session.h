@@ -50,6 +50,11 @@ class Session {
   // Appends tokens and evaluates them. all_logits: null, or (n, vocab) to fill. Throws Error: INVALID_ARGUMENT (a token
   // out of range) and CONTEXT_FULL before anything is evaluated, CANCELLED and DEADLINE with whole chunks done.
   void eval(std::span<const int32_t> tokens, float* all_logits);
+  // Appends tokens[i] to sessions[i] and evaluates them together, on the first one's threads, in its scratch memory and
+  // under its limits. Each gets exactly what eval would give it. Throws Error: INVALID_ARGUMENT (also if the sessions
+  // are of different models, or one is there twice), UNSUPPORTED (on a GPU) and CONTEXT_FULL before anything is
+  // evaluated; CANCELLED and DEADLINE with the first so many sessions done.
+  static void eval_together(std::span<Session* const> sessions, std::span<const int32_t> tokens);
   const float* logits() const;  // (vocab); null: there are none
   // Draws a token; under a grammar one that may follow, and reads it there. room: tokens that may still be drawn, an
   // ending one included: what is drawn leaves enough of them to bring the grammar's text to its end.
@@ -108,6 +113,7 @@ class Session {
   static SessionOptions forked(const Session& parent, SessionOptions options);
   std::shared_ptr<SharedPages> freeze();  // null on a GPU
   void make_room(uint32_t n);
+  void check_token(int32_t token, size_t index) const;  // throws Error
 
   const std::shared_ptr<const Model> model_;
   const SessionOptions options_;

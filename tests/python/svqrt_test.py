@@ -129,6 +129,20 @@ class Sessions(unittest.TestCase):
             other.restore(state[:-1])
         self.assertEqual(caught.exception.status, "SVQ_ERROR_FORMAT")
 
+    def test_eval_together(self):
+        others = [svqrt.Session(self.model, threads=1) for _ in range(3)]
+        for i, s in enumerate(others):
+            s.eval([5] * (i + 1))
+        svqrt.eval_together(others, [1, 2, 3])
+        for i, s in enumerate(others):
+            alone = svqrt.Session(self.model, threads=1)
+            alone.eval([5] * (i + 1) + [i + 1])
+            self.assertEqual(s.logits(), alone.logits())
+        for sessions, tokens in ((others, [1]), (others[:1] * 2, [1, 1])):
+            with self.assertRaises(svqrt.Error) as caught:
+                svqrt.eval_together(sessions, tokens)
+            self.assertEqual(caught.exception.status, "SVQ_ERROR_INVALID_ARGUMENT")
+
     def test_limits_and_cancel(self):
         self.session.set_limits(deadline_us=1)
         self.assertEqual(self.session.generate([1] * 50, 5).stop, "deadline")

@@ -116,6 +116,7 @@ TEST_F(Allocation, NothingIsAllocatedAfterTheSessionIsCreated) {
       const auto grammar = std::make_shared<const rt::Grammar>(
           rt::parse_gbnf(rt::schema_grammar("{\"type\": \"array\", \"minItems\": 3}")), loaded.model->token_trie(),
           *loaded.model->tokenizer());
+      rt::Session beside(loaded.model, {.context = 200, .threads = 1, .kv_bits = kv_bits});
       rt::Session constrained(loaded.model, {.context = 200, .threads = threads, .kv_bits = kv_bits});
       constrained.set_grammar(grammar);
       session.pace().limits = {
@@ -132,6 +133,9 @@ TEST_F(Allocation, NothingIsAllocatedAfterTheSessionIsCreated) {
       (void)session.sample();
       session.sampler().settings = {.top_k = 0};
       (void)session.sample();
+      rt::Session* const both[] = {&session, &beside};
+      for (int i = 0; i < 5; ++i)
+        rt::Session::eval_together(both, std::span(tokens).subspan(static_cast<size_t>(i), 2));
       session.truncate(10);
       session.eval(tokens, nullptr);
       svq_generate_result result;

@@ -48,6 +48,17 @@ TEST(Bench, JsonFields) {
             (std::vector<std::string>{"pp8", "tg4", "pp8 @ 16", "tg4 @ 16"}));
 }
 
+TEST(Bench, SessionsAreDecodedTogether) {
+  const auto j = run_json("svqbench", {tiny_model(), "--prompt", "0", "--generate", "4", "--batch", "1,3", "--depth",
+                                       "2", "--repeat", "1", "--read-size", "16", "--json"});
+  ASSERT_EQ(j.at("results").size(), 2u);
+  EXPECT_EQ(j.at("results")[0].at("batch"), 1);
+  EXPECT_EQ(j.at("results")[1].at("test"), "tg4 x3 @ 2");
+  // Weights are read once for three tokens.
+  EXPECT_NEAR(j.at("results")[1].at("weight_bytes_per_second").get<double>(),
+              j.at("results")[1].at("tokens_per_second").get<double>() / 3 * j.at("decode_bytes").get<double>(), 1);
+}
+
 TEST(Bench, DecodeOnly) {
   const auto j = run_json(
       "svqbench", {tiny_model(), "--prompt", "0", "--generate", "4", "--repeat", "1", "--read-size", "16", "--json"});

@@ -12,7 +12,7 @@ namespace {
 // What --manners measures is fixed: options that shape the other tests are refused, not ignored.
 void check_manners_options(const CLI::App& app, const BenchOptions& o, const std::string& format) {
   for (const char* name :
-       {"--prompt", "--generate", "--depth", "--repeat", "--bits", "--kv-bits", "--read-size", "--compare"})
+       {"--prompt", "--generate", "--depth", "--batch", "--repeat", "--bits", "--kv-bits", "--read-size", "--compare"})
     if (app.count(name) > 0) throw UsageError(fmt::format("--manners: has no use for {}", name));
   if (format == "csv") throw UsageError("--manners: reports as table or json, not as csv");
   if (o.device != "cpu") throw UsageError(fmt::format("--manners: runs on the CPU, not with --device {}", o.device));
@@ -30,7 +30,9 @@ int main(int argc, char** argv) {
       "  svqbench qwen3-1.7b --bits 2 --prompt 128                 no file needed\n"
       "  svqbench model.svq --compare before.json\n"
       "\nTests are named as in llama-bench: pp512 evaluates 512 tokens at once, tg128 evaluates 128 one after another\n"
-      "(drawing excluded), \"@ 2048\" with that many tokens in the context before. Decoding reads every weight once a\n"
+      "(drawing excluded), \"x4\" in four sessions together (their tokens per second added up), \"@ 2048\" with that "
+      "many\n"
+      "tokens in the context before. Decoding reads every weight once a\n"
       "token: its GB/s are shown beside those of a plain read of memory with as many threads, in the same run.");
   BenchOptions o;
   std::string format = "table";
@@ -50,6 +52,7 @@ int main(int argc, char** argv) {
   list("--prompt", o.prompt, "Tokens evaluated at once; 0: none (default: 512)", 0, 1 << 20);
   list("--generate", o.generate, "Tokens evaluated one after another; 0: none (default: 128)", 0, 1 << 20);
   list("--depth", o.depth, "Tokens in the context before (default: 0)", 0, 1 << 20);
+  list("--batch", o.batch, "Sessions decoded together, a token of each at a time (default: 1)", 1, 256);
   app.add_option("--repeat", o.repeat, "Measured runs of each test (default: 5)")
       ->type_name("N")
       ->transform(integer_between(1, 10000));

@@ -100,26 +100,33 @@ class Runner {
     options.context = context;
     options.threads = threads;
     options.kv_bits = o.kv_bits;
-    session_ = create_session(bench.model.get(), options);
-    bench.session_memory = std::max(bench.session_memory, svq_session_memory(session_.get()));
+    const uint32_t most = *std::max_element(o.batch.begin(), o.batch.end());
+    for (uint32_t i = 0; i < most; ++i) {
+      // Sessions that are decoded with another one need no threads of their own.
+      if (i == 1) options.threads = 1;
+      sessions_.push_back(create_session(bench.model.get(), options));
+      handles_.push_back(sessions_.back().get());
+    }
+    session_ = handles_[0];
+    bench.session_memory = std::max(bench.session_memory, svq_session_memory(session_));
     std::mt19937 random(0);
     tokens_.resize(context);
     for (svq_token& t : tokens_) t = static_cast<svq_token>(random() % bench.info.vocab);
     // Greedy: what is timed up to the first token is the model, not the drawing.
-    check(svq_session_set_sampler(session_.get(), SVQ_SAMPLER_TEMPERATURE, 0));
+    check(svq_session_set_sampler(session_, SVQ_SAMPLER_TEMPERATURE, 0));
   }
 
-  uint32_t threads() const { return svq_session_threads(session_.get()); }
+  uint32_t threads() const { return svq_session_threads(session_); }
 
   void prefill(Result& r, bool measured) {
-    fill(r.depth);
+    fill(session_, r.depth);
     meter_.start();
     const Stopwatch watch;
-    check(svq_session_eval(session_.get(), &tokens_[r.depth], r.tokens));
+    check(svq_session_eval(session_, &tokens_[r.depth], r.tokens));
     const double seconds = watch.seconds(), joules = meter_.stop();
     const Stopwatch drawing;
     svq_token token;
-    check(svq_session_sample(session_.get(), &token));
+    check(svq_session_sample(session_, &token));
     const double drawn = seconds + drawing.seconds();
     if (!measured) return;
     r.speed.push_back(r.tokens / seconds);
@@ -128,27 +135,37 @@ class Runner {
   }
 
   void decode(Result& r, bool measured) {
-    fill(r.depth);
+    for (uint32_t i = 0; i < r.batch; ++i) fill(handles_[i], r.depth);
     meter_.start();
     const Stopwatch watch;
-    for (uint32_t i = 0; i < r.tokens; ++i) check(svq_session_eval(session_.get(), &tokens_[r.depth + i], 1));
+    std::vector<svq_token> row(r.batch);
+    for (uint32_t i = 0; i < r.tokens; ++i) {
+      if (r.batch == 1) {
+        check(svq_session_eval(session_, &tokens_[r.depth + i], 1));
+        continue;
+      }
+      for (uint32_t s = 0; s < r.batch; ++s) row[s] = tokens_[(r.depth + i + s) % tokens_.size()];
+      check(svq_sessions_eval(handles_.data(), row.data(), r.batch));
+    }
     const double seconds = watch.seconds(), joules = meter_.stop();
     if (!measured) return;
-    r.speed.push_back(r.tokens / seconds);
+    r.speed.push_back(r.tokens * r.batch / seconds);
     r.joules += joules;
   }
 
  private:
   // A context of exactly `depth` tokens; what is there already is kept.
-  void fill(uint32_t depth) {
-    const size_t held = std::min<size_t>(svq_session_position(session_.get()), depth);
-    check(svq_session_truncate(session_.get(), held));
-    if (held < depth) check(svq_session_eval(session_.get(), &tokens_[held], depth - held));
+  void fill(svq_session* session, uint32_t depth) {
+    const size_t held = std::min<size_t>(svq_session_position(session), depth);
+    check(svq_session_truncate(session, held));
+    if (held < depth) check(svq_session_eval(session, &tokens_[held], depth - held));
   }
 
   Bench& bench_;
   PowerMeter& meter_;
-  SessionPtr session_;
+  std::vector<SessionPtr> sessions_;
+  std::vector<svq_session*> handles_;
+  svq_session* session_;  // the first
   std::vector<svq_token> tokens_;
 };
 
@@ -156,7 +173,8 @@ class Runner {
 
 std::string Result::name() const {
   const std::string at = depth ? fmt::format(" @ {}", depth) : "";
-  return fmt::format("{}{}{}", decode ? "tg" : "pp", tokens, at);
+  const std::string together = batch > 1 ? fmt::format(" x{}", batch) : "";
+  return fmt::format("{}{}{}{}", decode ? "tg" : "pp", tokens, together, at);
 }
 
 Bench run_bench(const BenchOptions& o, Progress& progress) {
@@ -173,7 +191,8 @@ Bench run_bench(const BenchOptions& o, Progress& progress) {
     for (bool decode : {false, true}) {
       for (uint32_t tokens : decode ? o.generate : o.prompt) {
         if (tokens == 0) continue;
-        plan.push_back({decode, tokens, depth, 0, {}, {}, 0, 0});
+        for (uint32_t batch : decode ? o.batch : std::vector<uint32_t>{1})
+          plan.push_back({decode, tokens, depth, 0, batch, {}, {}});
         context = std::max(context, depth + tokens);
       }
     }
@@ -211,7 +230,7 @@ Bench run_bench(const BenchOptions& o, Progress& progress) {
       r.read_bandwidth = bandwidth;
       if (!r.decode) continue;
       const double speed = spread_of(r.speed).mean;
-      r.weight_bandwidth = speed * static_cast<double>(bench.info.decode_bytes);
+      r.weight_bandwidth = speed / r.batch * static_cast<double>(bench.info.decode_bytes);
       r.kv_bandwidth = speed * kv_bytes(bench, o.kv_bits, r.depth + (r.tokens + 1) / 2.0);
     }
   }

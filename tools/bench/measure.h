@@ -17,6 +17,7 @@ struct BenchOptions {
   std::vector<uint32_t> prompt = {512};
   std::vector<uint32_t> generate = {128};
   std::vector<uint32_t> depth = {0};  // tokens in the context before what is measured
+  std::vector<uint32_t> batch = {1};  // sessions that are decoded together
   uint32_t repeat = 5;
   uint32_t bits = 0;  // of a shape's random weights; 0: 2
   uint32_t kv_bits = 0;
@@ -24,16 +25,17 @@ struct BenchOptions {
 };
 
 struct Result {
-  bool decode;  // one token a step; otherwise the whole prompt at once
-  uint32_t tokens, depth, threads;
-  std::vector<double> speed;        // tokens per second, one for each repetition
+  bool decode;                      // one token a step; otherwise the whole prompt at once
+  uint32_t tokens, depth, threads;  // tokens: of each session
+  uint32_t batch;                   // sessions decoded together
+  std::vector<double> speed;        // tokens per second, of all sessions together, one for each repetition
   std::vector<double> first_token;  // prefill: seconds until the first token of the answer is drawn
   double weight_bandwidth = 0;      // decode: weight bytes read per second
   double kv_bandwidth = 0;          // decode: bytes of the KV cache read per second, of the mean context
   double joules = 0;                // of all measured runs; 0: not known
   double earlier = 0;               // tokens per second in the report compared with; 0: not there
   double read_bandwidth = 0;        // plain read of memory at this thread count, bytes per second
-  std::string name() const;         // "pp512", "tg128", "tg128 @ 1024"
+  std::string name() const;         // "pp512", "tg128", "tg128 x4 @ 1024"
 };
 
 struct Bench {

@@ -19,7 +19,7 @@ uint32_t kv_bits(const BenchOptions& o) { return o.kv_bits ? o.kv_bits : 16; }
 double read_a_second(const Result& r) { return r.weight_bandwidth + r.kv_bandwidth; }
 
 double joules_per_token(const Result& r) {
-  return r.joules / static_cast<double>(r.tokens) / static_cast<double>(r.speed.size());
+  return r.joules / static_cast<double>(r.tokens * r.batch) / static_cast<double>(r.speed.size());
 }
 
 std::string frequency(double hertz) {
@@ -147,14 +147,14 @@ std::string csv_report(const Bench& b, const BenchOptions& o) {
   name += '"';
   std::string out =
       "model,isa,kv_bits,threads,test,kind,tokens,depth,tokens_per_second,stddev,weight_bytes_per_second,"
-      "read_bytes_per_second,first_token_seconds,device,kv_bytes_per_second,joules_per_token\n";
+      "read_bytes_per_second,first_token_seconds,device,kv_bytes_per_second,joules_per_token,batch\n";
   for (const Result& r : b.results) {
     const Spread s = spread_of(r.speed);
-    out += fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.0f},{:.0f},{},{},{:.0f},{}\n", name, b.info.isa,
+    out += fmt::format("{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.0f},{:.0f},{},{},{:.0f},{},{}\n", name, b.info.isa,
                        kv_bits(o), r.threads, r.name(), r.decode ? "decode" : "prefill", r.tokens, r.depth, s.mean,
                        s.stddev, r.weight_bandwidth, r.read_bandwidth,
                        r.decode ? "" : fmt::format("{:.6f}", spread_of(r.first_token).mean), b.device(), r.kv_bandwidth,
-                       b.power_source.empty() ? "" : fmt::format("{:.6g}", joules_per_token(r)));
+                       b.power_source.empty() ? "" : fmt::format("{:.6g}", joules_per_token(r)), r.batch);
   }
   return out;
 }
@@ -185,6 +185,7 @@ void print_json_report(const Bench& b, const BenchOptions& o) {
                                   {"kind", r.decode ? "decode" : "prefill"},
                                   {"tokens", r.tokens},
                                   {"depth", r.depth},
+                                  {"batch", r.batch},
                                   {"threads", r.threads},
                                   {"tokens_per_second", s.mean},
                                   {"stddev", s.stddev},

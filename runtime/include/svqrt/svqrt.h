@@ -261,6 +261,12 @@ SVQ_API svq_status svq_session_set_limit(svq_session* session, svq_limit_paramet
 SVQ_API svq_status svq_session_eval(svq_session* session, const svq_token* tokens, size_t n_tokens);
 /* The same, and writes the logits of every token: [n_tokens, vocab] row-major. */
 SVQ_API svq_status svq_session_eval_logits(svq_session* session, const svq_token* tokens, size_t n_tokens, float* logits);
+/* Appends tokens[i] to sessions[i], n ≤ 256 sessions of one model, and evaluates them together: the weights, which is what
+ * decoding waits for, are read once for all. Each session gets exactly what svq_session_eval would give it. The first one's
+ * threads work, under its limits and its cancel; nothing else may use any of them meanwhile. With SVQ_ERROR_CANCELLED and
+ * _DEADLINE the first so many sessions are done (svq_session_position); with any other error nothing has changed.
+ * SVQ_ERROR_UNSUPPORTED on a GPU. */
+SVQ_API svq_status svq_sessions_eval(svq_session* const* sessions, const svq_token* tokens, size_t n);
 /* [vocab], of the last evaluated token; owned by the session, valid until its next evaluation. NULL before the first. */
 SVQ_API const float* svq_session_logits(const svq_session* session);
 

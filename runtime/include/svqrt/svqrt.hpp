@@ -277,6 +277,15 @@ class Session {
   std::size_t vocab_ = 0;
 };
 
+// tokens[i] in sessions[i], evaluated together (svq_sessions_eval).
+inline void eval_together(const std::vector<Session*>& sessions, const std::vector<svq_token>& tokens) {
+  if (sessions.size() != tokens.size())
+    throw Error(SVQ_ERROR_INVALID_ARGUMENT, "eval_together: expected a token for each session");
+  std::vector<svq_session*> handles;
+  for (const Session* s : sessions) handles.push_back(s->get());
+  check(svq_sessions_eval(handles.data(), tokens.data(), tokens.size()));
+}
+
 }  // namespace svq
 
 #endif  // SVQRT_HPP

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 from . import _library
 from ._library import lib as _lib
 
-__all__ = ["Model", "Session", "Grammar", "Error", "Result", "version"]
+__all__ = ["Model", "Session", "Grammar", "Error", "Result", "eval_together", "version"]
 __version__ = "0.1.0"
 
 _MODEL = {"verify": 1, "memory_limit": 2, "prefault": 3, "memory_budget": 4, "lock": 5, "device": 6, "gpu": 7,
@@ -340,3 +340,12 @@ class Session:
         if result.stop != "end":
             raise Error(11, f"the generation ended early ({result.stop}): {result.text!r}")
         return _json.loads(result.text)
+
+
+def eval_together(sessions: Iterable[Session], tokens: Iterable[int]) -> None:
+    """A token in each of several sessions of one model, reading the weights once; each gets what its own eval would give."""
+    sessions = list(sessions)
+    ids, n = _tokens(tokens)
+    if n != len(sessions):
+        raise Error(1, f"eval_together: {len(sessions)} sessions and {n} tokens")
+    _check(_lib.svq_sessions_eval((c_void_p * n)(*(s._handle for s in sessions)), ids, n))

@@ -68,6 +68,7 @@ _FUNCTIONS = {
     "svq_session_fork": (c_int, [_P, _P, POINTER(_P)]),
     "svq_session_free": (None, [_P]),
     "svq_session_eval": (c_int, [_P, _P, c_size_t]),
+    "svq_sessions_eval": (c_int, [_P, _P, c_size_t]),
     "svq_session_logits": (POINTER(c_float), [_P]),
     "svq_session_position": (c_size_t, [_P]),
     "svq_session_context": (c_size_t, [_P]),
