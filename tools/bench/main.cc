@@ -30,10 +30,9 @@ int main(int argc, char** argv) {
       "  svqbench qwen3-1.7b --bits 2 --prompt 128                 no file needed\n"
       "  svqbench model.svq --compare before.json\n"
       "\nTests are named as in llama-bench: pp512 evaluates 512 tokens at once, tg128 evaluates 128 one after another\n"
-      "(drawing excluded), \"x4\" in four sessions together (their tokens per second added up), \"@ 2048\" with that "
-      "many\n"
-      "tokens in the context before. Decoding reads every weight once a\n"
-      "token: its GB/s are shown beside those of a plain read of memory with as many threads, in the same run.");
+      "(drawing excluded), \"x4\" in four sessions together (their tokens per second added up), \"@ 2048\" with that\n"
+      "many tokens in the context before. Decoding reads every weight once a step: its GB/s are shown beside those of\n"
+      "a plain read of memory with as many threads, in the same run.");
   BenchOptions o;
   std::string format = "table";
   bool json = false, csv = false;
