@@ -1,6 +1,9 @@
 // Micro-benchmarks of the kernels, for every instruction set of this CPU; names read operation/isa/sizes.
 // Bytes per second are bytes of codes, of all threads together.
 #include <benchmark/benchmark.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include <cstdlib>
 #include <cstring>
@@ -69,6 +72,22 @@ void read_memory(benchmark::State& state) {
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * part));
 }
+
+#if defined(__x86_64__)
+// The most that the instructions of gemm/ can do: nothing but products in registers.
+__attribute__((target("avx512f,avx512vnni"))) void peak_dpbusd(benchmark::State& state) {
+  constexpr int kSums = 16, kRounds = 1000;
+  const __m512i codes = _mm512_set1_epi8(3), z = _mm512_set1_epi8(-7);
+  for (auto _ : state) {
+    __m512i sum[kSums] = {};
+    for (int i = 0; i < kRounds; ++i) {
+      for (int j = 0; j < kSums; ++j) sum[j] = _mm512_dpbusd_epi32(sum[j], codes, z);
+      for (int j = 0; j < kSums; ++j) asm volatile("" : "+v"(sum[j]));
+    }
+  }
+  state.counters["MAC/s"] = benchmark::Counter(64.0 * kSums * kRounds, benchmark::Counter::kIsIterationInvariantRate);
+}
+#endif
 
 // Threads share a matrix by row blocks, as the runtime does.
 void gemv(benchmark::State& state, const Table* t, const Matrix* m) {
@@ -152,6 +171,9 @@ void attend(benchmark::State& state, const Table* t, uint32_t n, uint32_t head_d
 void register_all() {
   benchmark::RegisterBenchmark("read_memory", read_memory)->ThreadRange(1, 2)->UseRealTime();
   Isa isas[kIsas];
+#if defined(__x86_64__)
+  if (table(Isa::kAvx512)) benchmark::RegisterBenchmark("peak/dpbusd", peak_dpbusd);
+#endif
   const size_t n = available(isas, kIsas);
   for (size_t i = 0; i < n; ++i) {
     const Table* t = table(isas[i]);
@@ -163,7 +185,7 @@ void register_all() {
       benchmark::RegisterBenchmark(("gemv" + isa + "512MB").c_str(), gemv, t, &large)->ThreadRange(1, 2)->UseRealTime();
       benchmark::RegisterBenchmark(("gemv" + isa + "1536x1536").c_str(), gemv, t, &small);
       benchmark::RegisterBenchmark(("gemv" + isa + "1536x1536x3bit").c_str(), gemv, t, &three);
-      for (uint32_t tokens : {8u, 64u, 256u}) {
+      for (uint32_t tokens : {2u, 3u, 4u, 8u, 64u, 256u}) {
         add("gemm" + isa + "1536x1536x" + std::to_string(tokens),
             [=](benchmark::State& s) { gemm(s, t, 1536, 1536, tokens); });
       }

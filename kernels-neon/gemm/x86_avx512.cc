@@ -4,8 +4,9 @@
 // bound as in gemv/.
 //
 // Blocking: up to 8 tokens × 2 row blocks = 16 accumulators, over all of K: dpbusd runs at its peak, two a cycle; with
-// more tokens GCC 12 spills (12 tokens: two thirds of the speed). Row blocks are the outer loop, and a pair's tiles
-// (8·K bytes) stay in L1 or L2 while the token groups pass; a group's panel (8·K bytes) too, being read for every pair.
+// more tokens GCC 12 spills (12 tokens: two thirds of the speed). Up to 4 tokens go with 4 row blocks and up to 2 with
+// 8: fewer accumulators than ten would wait for one another. Row blocks are the outer loop, and a pair's tiles (8·K
+// bytes) stay in L1 or L2 while the token groups pass; a group's panel (8·K bytes) too, being read for every pair.
 #include <immintrin.h>
 
 #include "kernels-neon/gemm/gemm.h"
@@ -64,15 +65,23 @@ void tile_block(const uint8_t* w, size_t stride, const int32_t* panel, size_t pa
 }
 
 using TileBlock = void (*)(const uint8_t*, size_t, const int32_t*, size_t, int32_t, bool, int32_t*, size_t);
-constexpr TileBlock kTileBlock[2][2][kTokens] = {  // [bits − 1][row blocks − 1][tokens − 1]
+constexpr uint32_t kRowLog = 4;                          // row blocks go by 1, 2, 4 or 8
+constexpr TileBlock kTileBlock[2][kRowLog][kTokens] = {  // [bits − 1][log2 row blocks][tokens − 1]
     {{tile_block<1, 1, 1>, tile_block<1, 1, 2>, tile_block<1, 1, 3>, tile_block<1, 1, 4>, tile_block<1, 1, 5>,
       tile_block<1, 1, 6>, tile_block<1, 1, 7>, tile_block<1, 1, 8>},
      {tile_block<1, 2, 1>, tile_block<1, 2, 2>, tile_block<1, 2, 3>, tile_block<1, 2, 4>, tile_block<1, 2, 5>,
-      tile_block<1, 2, 6>, tile_block<1, 2, 7>, tile_block<1, 2, 8>}},
+      tile_block<1, 2, 6>, tile_block<1, 2, 7>, tile_block<1, 2, 8>},
+     {tile_block<1, 4, 1>, tile_block<1, 4, 2>, tile_block<1, 4, 3>, tile_block<1, 4, 4>},
+     {tile_block<1, 8, 1>, tile_block<1, 8, 2>}},
     {{tile_block<2, 1, 1>, tile_block<2, 1, 2>, tile_block<2, 1, 3>, tile_block<2, 1, 4>, tile_block<2, 1, 5>,
       tile_block<2, 1, 6>, tile_block<2, 1, 7>, tile_block<2, 1, 8>},
      {tile_block<2, 2, 1>, tile_block<2, 2, 2>, tile_block<2, 2, 3>, tile_block<2, 2, 4>, tile_block<2, 2, 5>,
-      tile_block<2, 2, 6>, tile_block<2, 2, 7>, tile_block<2, 2, 8>}}};
+      tile_block<2, 2, 6>, tile_block<2, 2, 7>, tile_block<2, 2, 8>},
+     {tile_block<2, 4, 1>, tile_block<2, 4, 2>, tile_block<2, 4, 3>, tile_block<2, 4, 4>},
+     {tile_block<2, 8, 1>, tile_block<2, 8, 2>}}};
+
+// Of so many tokens at a time.
+inline uint32_t most_row_log(uint32_t tokens) { return tokens <= 2 ? 3 : tokens <= 4 ? 2 : 1; }
 
 }  // namespace
 
@@ -85,19 +94,21 @@ void gemm(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t block_
           size_t acc_stride) {
   const size_t padded = (static_cast<size_t>(w.columns) + 63) / 64 * 64;
   const uint32_t groups = token_groups(n_tokens, kTokens);
+  const uint32_t most = most_row_log(n_tokens);
   for (uint32_t block = block_begin; block < block_end;) {
-    const uint32_t r = block + 2 <= block_end ? 2 : 1;
+    uint32_t log = most;
+    while (block + (1u << log) > block_end) --log;
     for (uint32_t i = 0; i < groups; ++i) {
       const TokenGroup g = token_group(n_tokens, groups, i);
       const int32_t* z = static_cast<const int32_t*>(panel) + g.begin * (padded / 4);
       int32_t* out = acc + g.begin * acc_stride + static_cast<size_t>(block - block_begin) * 16;
       for (uint32_t p = 0; p < w.n_planes; ++p) {
         const size_t stride = padded * 2 * w.plane_bits[p];
-        kTileBlock[w.plane_bits[p] - 1][r - 1][g.size - 1](w.plane[p] + block * stride, stride, z, padded,
-                                                           w.plane_weight[p], p != 0, out, acc_stride);
+        kTileBlock[w.plane_bits[p] - 1][log][g.size - 1](w.plane[p] + block * stride, stride, z, padded,
+                                                         w.plane_weight[p], p != 0, out, acc_stride);
       }
     }
-    block += r;
+    block += 1u << log;
   }
 }
 
