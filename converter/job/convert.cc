@@ -166,7 +166,6 @@ class Conversion {
   void quantize_block(int layer) {
     advance_to(layer);
     run_stages(layer, true);
-    begin_stage();
     save_hidden();
   }
 
@@ -199,28 +198,27 @@ class Conversion {
     return options_.curvature_count() * static_cast<double>(options_.calibration_length) * per_token;
   }
 
-  // Where a stage of training begins both models go on from what the quantized blocks give.
-  void begin_stage() {
-    if (progressive_.begins_stage(position_)) hidden_ = prefix_.clone();
-  }
-
-  // Takes hidden_ and prefix_ through block `layer`; with `quantize`, parts that are missing are made on the way.
+  // Takes hidden_ through block `layer` as it is quantized; with `quantize`, parts that are missing are made on the
+  // way, from what the float block makes of the same states.
   void run_stages(int layer, bool quantize) {
     const bool bf16 = bf16_is_faster(c10::kCPU);  // where the stages run
-    progressive_.prepare(layer, parts_, tokens(), sequences_, done_);
+    const bool making = !block_finished(layer);
+    if (making) progressive_.prepare(layer, parts_, tokens(), sequences_, done_);
     const int64_t at_once = std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / hidden_.size(1));
-    BlockStages source(model_.architecture(), hidden_, at_once), quantized(model_.architecture(), prefix_, at_once);
+    BlockStages quantized(model_.architecture(), hidden_, at_once);
+    std::optional<BlockStages> source;
+    if (making) source.emplace(model_.architecture(), hidden_.clone(), at_once);
     const double cost = block_cost(layer) / 4;
     for (size_t i = 0; i < plan_.groups.size(); ++i) {
       const PlannedGroup& group = plan_.groups[i];
       if (group.layer != layer) continue;
       // Matrices of [K, K] in double: those of 8960 columns take 642 MB each.
       if (group.needs_hessian && group.linears[0].columns > 4096) release_free_memory();
-      const StudentGroup floats = make_float_group(group, progressive_.model(), bf16);
+      const StudentGroup floats = making ? make_float_group(group, progressive_.model(), bf16) : StudentGroup();
       if (!parts_[i]) {
         reporter_.progress(group.name + " inputs", done_);
         Moments moments;
-        if (group.needs_hessian) moments = measure_moments(source, quantized, floats.norm);
+        if (group.needs_hessian) moments = measure_moments(*source, quantized, floats.norm);
         if (quantize) done_ += cost;
         std::unique_ptr<Correction> correction;
         if (group.needs_hessian) correction = std::make_unique<Correction>(moments, kCorrectionDamping, group.name);
@@ -235,7 +233,7 @@ class Conversion {
                                                                            : at::Tensor();
       };
       const at::Tensor q_norm = norm_of_heads(Slot::kQNorm), k_norm = norm_of_heads(Slot::kKNorm);
-      source.finish(floats, q_norm, k_norm);
+      if (source) source->finish(floats, q_norm, k_norm);
       quantized.finish(make_student_group(group, model_, content, bf16), q_norm, k_norm);
       if (quantize && stop_requested() && !block_finished(layer)) throw Interrupted{};
     }
@@ -332,19 +330,14 @@ class Conversion {
       const at::Tensor tokens = select(all, sequences_.calibration);
       hidden_ =
           at::empty({tokens.size(0), tokens.size(1), static_cast<int64_t>(model_.architecture().hidden)}, at::kFloat);
-      if (options_.follows_prefix()) prefix_ = at::empty_like(hidden_);
       int start = layer;
       while (start > 0 && !load_hidden(start)) --start;
-      if (start == 0) {
-        hidden_ = pass_.embed(tokens);
-        if (options_.follows_prefix()) prefix_ = hidden_.clone();
-      }
+      if (start == 0) hidden_ = pass_.embed(tokens);
       position_ = saved_ = start;
     }
     while (position_ < layer) {
       if (options_.follows_prefix()) {
         run_stages(position_, false);
-        begin_stage();
       } else {
         run_block(position_, false);
       }
@@ -372,19 +365,12 @@ class Conversion {
   }
 
   bool load_hidden(int layer) {
-    const auto load = [&](const std::string& tag, at::Tensor& to) {
-      return !to.defined() || (work_.contains(tag) && work_.load(tag, bytes_of(to)));
-    };
-    return load(hidden_tag(layer), hidden_) && load(prefix_tag(layer), prefix_);
+    return work_.contains(hidden_tag(layer)) && work_.load(hidden_tag(layer), bytes_of(hidden_));
   }
 
   void save_hidden() {
     work_.save(hidden_tag(position_), bytes_of(hidden_));
-    if (prefix_.defined()) work_.save(prefix_tag(position_), bytes_of(prefix_));
-    if (saved_ > 0) {
-      work_.remove(hidden_tag(saved_));
-      if (prefix_.defined()) work_.remove(prefix_tag(saved_));
-    }
+    if (saved_ > 0) work_.remove(hidden_tag(saved_));
     saved_ = position_;
     hessian_layer_ = -1;
   }
@@ -413,7 +399,6 @@ class Conversion {
     reporter_.group_done(group.name, geometric_mean(part.relative_errors), part.seconds, done_);
   }
 
-  static std::string prefix_tag(int layer) { return "prefix." + std::to_string(layer); }
   static std::string hidden_tag(int layer) { return "hidden." + std::to_string(layer); }
 
   const Model& model_;
@@ -429,11 +414,11 @@ class Conversion {
   std::vector<std::unique_ptr<fb::PartT>> parts_;         // of plan_.groups; null: to be done
   std::map<GroupKind, HessianAccumulator> accumulators_;  // of one block, or of the head's input
   int hessian_layer_ = -1;                                // the block whose Hessians these are
-  at::Tensor hidden_;                                     // [sequences, length, hidden] f32, of the float model
-  at::Tensor prefix_;                                     // the same of the quantized blocks, where they are followed
-  int position_ = 0;                                      // hidden_ is the input of this block
-  int saved_ = 0;                                         // hidden.N on disk; 0: none
-  at::Tensor tokens_;                                     // [S, T]; undefined until needed
+  at::Tensor
+      hidden_;  // [sequences, length, hidden] f32, of the blocks so far: quantized where they are followed, else float
+  int position_ = 0;   // hidden_ is the input of this block
+  int saved_ = 0;      // hidden.N on disk; 0: none
+  at::Tensor tokens_;  // [S, T]; undefined until needed
   SequencePlan sequences_;
 };
 

@@ -288,7 +288,7 @@ Plan make_plan(const Model& model, const Options& options) {
   if (plan.needs_calibration) {
     const uint64_t tokens = uint64_t(options.calibration_sequences) * uint64_t(options.calibration_length);
     // Hidden states, old and new, and the tokens.
-    plan.work_bytes += (options.follows_prefix() ? 4 : 2) * tokens * a.hidden * 4 + tokens * 8;
+    plan.work_bytes += 2 * tokens * a.hidden * 4 + tokens * 8;
   }
   plan.work_bytes += curvature_bytes(plan, options);
   for (const fb::PartT& part : parts) pointers.push_back(&part);

@@ -1,6 +1,6 @@
 // One decoder block, stage by stage: what each group of linears reads once the groups before it are given. Run twice in
-// step, with the float linears on the float model's hidden states and with quantized ones on those that the quantized
-// blocks before produce, it tells the quantizer both inputs of the same tokens.
+// step from the same hidden states, with the float linears and with the quantized ones, it tells the quantizer both
+// inputs of the same tokens.
 #pragma once
 #include <ATen/ATen.h>
 

@@ -25,9 +25,6 @@ class Progressive {
   bool enabled() const { return steps_ > 0; }
   // The source with the weights that the latest prepare() chose.
   const Model& model() const { return tuned_; }
-  // Block `layer` begins a stage, trained or not: its inputs are what the quantized blocks before it give, for both
-  // models.
-  bool begins_stage(int layer) const { return layer > 0 && layer < layers_ && layer % every_ == 0; }
   // Makes model() what block `layer` is quantized from: trains the stages up to it whose weights are not in the work
   // directory. parts: those of all blocks before it are there. done: progress, advanced by what is trained.
   void prepare(int layer, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
