@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels-neon/kernels.h"
+
 namespace svq::kernels {
 namespace {
 
@@ -29,6 +31,25 @@ void pack_panel(const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t m
     const int8_t* z = z0 + g.begin * z_stride;
     for (size_t k = k_begin; k < k_end; k += Unit) {
       for (uint32_t t = 0; t < g.size; ++t, to += Unit) std::memcpy(to, z + t * z_stride + k, Unit);
+    }
+  }
+}
+
+// The row blocks from `block` on that product() takes at a time: every group of up to `most` tokens, plane by plane.
+// product(bits, tokens, first tile, bytes of a row block, the group's panel, padded, weight, add, acc of the group's
+// first token).
+template <class Product>
+inline void gemm_block(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t most, uint32_t block,
+                       int32_t* acc, size_t acc_stride, const Product& product) {
+  const size_t padded = (static_cast<size_t>(w.columns) + 63) / 64 * 64;
+  const uint32_t groups = token_groups(n_tokens, most);
+  for (uint32_t i = 0; i < groups; ++i) {
+    const TokenGroup g = token_group(n_tokens, groups, i);
+    const int8_t* z = static_cast<const int8_t*>(panel) + g.begin * padded;
+    for (uint32_t p = 0; p < w.n_planes; ++p) {
+      const size_t stride = padded * 2 * w.plane_bits[p];
+      product(w.plane_bits[p], g.size, w.plane[p] + block * stride, stride, z, padded, w.plane_weight[p], p != 0,
+              acc + g.begin * acc_stride);
     }
   }
 }

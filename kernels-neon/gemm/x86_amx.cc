@@ -23,7 +23,6 @@ constexpr uint32_t kFewTokens = 6;    // from here on tiles are worth it (measur
 constexpr size_t kStep = 64;          // columns of a tile
 constexpr size_t kChunk = 1024;       // columns decoded at a time
 constexpr size_t kTile = 16 * kStep;  // bytes
-constexpr size_t kSteps = kChunk / kStep;
 
 size_t padded(uint32_t columns) { return (static_cast<size_t>(columns) + 63) / 64 * 64; }
 
@@ -89,61 +88,45 @@ inline void decode(const Packed& w, uint32_t block, size_t begin, size_t count, 
   }
 }
 
-// Two token tiles × R row blocks over `steps` operand tiles. a0, a1: activations, a_step bytes from one step to the
-// next. c: of token 0, row block 0; c_second: of the second token tile.
-template <int R>
-inline void pair(const int8_t* a0, size_t a0_step, const int8_t* a1, size_t a1_step, const uint8_t* codes, size_t steps,
-                 bool fresh, int32_t* c, int32_t* c_second, size_t stride) {
-  if (fresh) {
-    _tile_zero(0);
-    _tile_zero(2);
-    if (R == 2) _tile_zero(1);
-    if (R == 2) _tile_zero(3);
-  } else {
-    _tile_loadd(0, c, stride);
-    _tile_loadd(2, c_second, stride);
-    if (R == 2) _tile_loadd(1, c + 16, stride);
-    if (R == 2) _tile_loadd(3, c_second + 16, stride);
-  }
-  for (size_t s = 0; s < steps; ++s) {
-    _tile_loadd(6, codes + s * kTile, 64);
-    _tile_loadd(4, a0 + s * a0_step, 64);
-    _tile_dpbsud(0, 4, 6);
-    _tile_loadd(5, a1 + s * a1_step, 64);
-    _tile_dpbsud(2, 5, 6);
-    if (R == 2) {
-      _tile_loadd(7, codes + kChunk * 16 + s * kTile, 64);
-      _tile_dpbsud(1, 4, 7);
-      _tile_dpbsud(3, 5, 7);
-    }
-  }
-  _tile_stored(0, c, stride);
-  _tile_stored(2, c_second, stride);
-  if (R == 2) _tile_stored(1, c + 16, stride);
-  if (R == 2) _tile_stored(3, c_second + 16, stride);
-}
+// Activations of a token tile: bytes from one step to the next.
+struct Tokens {
+  const int8_t* z;
+  size_t step;
+  int32_t* c;  // of its first token, row block 0
+};
 
-template <int R>
-inline void single(const int8_t* a, size_t a_step, const uint8_t* codes, size_t steps, bool fresh, int32_t* c,
-                   size_t stride) {
+// T token tiles × R row blocks over `steps` operand tiles. fresh: sums begin at 0. stride: bytes from token to token.
+template <int T, int R>
+inline void product(const Tokens& a, const Tokens& b, const uint8_t* codes, size_t steps, bool fresh, size_t stride) {
   if (fresh) {
     _tile_zero(0);
     if (R == 2) _tile_zero(1);
+    if (T == 2) _tile_zero(2);
+    if (T == 2 && R == 2) _tile_zero(3);
   } else {
-    _tile_loadd(0, c, stride);
-    if (R == 2) _tile_loadd(1, c + 16, stride);
+    _tile_loadd(0, a.c, stride);
+    if (R == 2) _tile_loadd(1, a.c + 16, stride);
+    if (T == 2) _tile_loadd(2, b.c, stride);
+    if (T == 2 && R == 2) _tile_loadd(3, b.c + 16, stride);
   }
   for (size_t s = 0; s < steps; ++s) {
-    _tile_loadd(4, a + s * a_step, 64);
     _tile_loadd(6, codes + s * kTile, 64);
+    _tile_loadd(4, a.z + s * a.step, 64);
     _tile_dpbsud(0, 4, 6);
+    if (T == 2) {
+      _tile_loadd(5, b.z + s * b.step, 64);
+      _tile_dpbsud(2, 5, 6);
+    }
     if (R == 2) {
       _tile_loadd(7, codes + kChunk * 16 + s * kTile, 64);
       _tile_dpbsud(1, 4, 7);
+      if (T == 2) _tile_dpbsud(3, 5, 7);
     }
   }
-  _tile_stored(0, c, stride);
-  if (R == 2) _tile_stored(1, c + 16, stride);
+  _tile_stored(0, a.c, stride);
+  if (R == 2) _tile_stored(1, a.c + 16, stride);
+  if (T == 2) _tile_stored(2, b.c, stride);
+  if (T == 2 && R == 2) _tile_stored(3, b.c + 16, stride);
 }
 
 template <int R>
@@ -160,14 +143,14 @@ inline void rows(const Packed& w, const int8_t* panel, uint32_t n_tokens, uint32
       const uint32_t next = left < kTokens ? left : kTokens;
       const uint32_t other = next == 0 ? here : next;
       if (here != first || other != second) configure(first = here, second = other);
-      const int8_t* a0 = panel + t * columns + begin * here;
-      int32_t* c = acc + t * acc_stride;
+      const auto tile = [&](uint32_t token, uint32_t size) -> Tokens {
+        return {panel + token * columns + begin * size, kStep * size, acc + token * acc_stride};
+      };
+      const Tokens a = tile(t, here);
       if (next == 0) {
-        single<R>(a0, kStep * here, codes, count / kStep, begin == 0, c, acc_stride * 4);
+        product<1, R>(a, a, codes, count / kStep, begin == 0, acc_stride * 4);
       } else {
-        const int8_t* a1 = panel + (t + here) * columns + begin * next;
-        pair<R>(a0, kStep * here, a1, kStep * next, codes, count / kStep, begin == 0, c, c + here * acc_stride,
-                acc_stride * 4);
+        product<2, R>(a, tile(t + here, next), codes, count / kStep, begin == 0, acc_stride * 4);
       }
       t += here + next;
     }

@@ -63,18 +63,13 @@ void gemm_pack(const int8_t* z0, size_t z_stride, uint32_t n_tokens, uint32_t co
 
 void gemm(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t block_begin, uint32_t block_end, int32_t* acc,
           size_t acc_stride) {
-  const size_t padded = (static_cast<size_t>(w.columns) + 63) / 64 * 64;
-  const uint32_t groups = token_groups(n_tokens, kTokens);
   for (uint32_t block = block_begin; block < block_end; ++block, acc += 16) {
-    for (uint32_t i = 0; i < groups; ++i) {
-      const TokenGroup g = token_group(n_tokens, groups, i);
-      const int32_t* z = static_cast<const int32_t*>(panel) + g.begin * (padded / 4);
-      for (uint32_t p = 0; p < w.n_planes; ++p) {
-        const uint8_t* tiles = w.plane[p] + block * (padded * 2 * w.plane_bits[p]);
-        kTileBlock[w.plane_bits[p] - 1][g.size - 1](tiles, z, padded, w.plane_weight[p], p != 0,
-                                                    acc + g.begin * acc_stride, acc_stride);
-      }
-    }
+    gemm_block(w, panel, n_tokens, kTokens, block, acc, acc_stride,
+               [=](uint32_t bits, uint32_t tokens, const uint8_t* tiles, size_t, const int8_t* z, size_t padded,
+                   int32_t weight, bool add, int32_t* out) {
+                 kTileBlock[bits - 1][tokens - 1](tiles, reinterpret_cast<const int32_t*>(z), padded, weight, add, out,
+                                                  acc_stride);
+               });
   }
 }
 

@@ -5,13 +5,16 @@
 // Two row blocks go together: 8 accumulators, and the activations are spread once for both.
 #include <immintrin.h>
 
+#include "kernels-neon/gemv/blocks.h"
 #include "kernels-neon/gemv/gemv.h"
+#include "kernels-neon/gemv/x86_rows.h"
 
 namespace svq::kernels::avxvnni {
 namespace {
 
 template <int Bits, int R>
-void plane(const uint8_t* w, size_t stride, const int8_t* z, size_t padded, int32_t weight, bool add, int32_t* acc) {
+void multiply_plane(const uint8_t* w, size_t stride, const int8_t* z, size_t padded, int32_t weight, bool add,
+                    int32_t* acc) {
   constexpr int kCode = Bits == 2 ? 3 : 1;
   constexpr int kHalves = Bits == 2 ? 1 : 2;
   constexpr size_t kColumns = 8 * kHalves;  // of 32 bytes
@@ -48,35 +51,23 @@ void plane(const uint8_t* w, size_t stride, const int8_t* z, size_t padded, int3
   const __m128i weights = _mm_set1_epi32(weight);
   for (int r = 0; r < R; ++r) {
     for (int p = 0; p < 4; ++p) {
-      const __m128i both = _mm_add_epi32(_mm256_castsi256_si128(sum[r][p]), _mm256_extracti128_si256(sum[r][p], 1));
-      __m128i rows = _mm_mullo_epi32(_mm_srai_epi32(both, 2 * p), weights);
-      __m128i* out = reinterpret_cast<__m128i*>(acc + 16 * r + 4 * p);
-      if (add) rows = _mm_add_epi32(rows, _mm_loadu_si128(out));
-      _mm_storeu_si128(out, rows);
+      store_rows(sum[r][p], 2 * p, weights, add, acc + 16 * r + 4 * p);
     }
   }
 }
 
-template <int R>
-void blocks(const Packed& w, const int8_t* z, uint32_t block, int32_t* acc) {
-  const size_t padded = (static_cast<size_t>(w.columns) + 63) / 64 * 64;
-  for (uint32_t i = 0; i < w.n_planes; ++i) {
-    const size_t stride = padded * 2 * w.plane_bits[i];
-    const uint8_t* tiles = w.plane[i] + block * stride;
-    if (w.plane_bits[i] == 2) {
-      plane<2, R>(tiles, stride, z, padded, w.plane_weight[i], i != 0, acc);
-    } else {
-      plane<1, R>(tiles, stride, z, padded, w.plane_weight[i], i != 0, acc);
-    }
+struct Kernel {
+  template <int Bits, int R>
+  static void plane(const uint8_t* w, size_t stride, const int8_t* z, size_t padded, int32_t weight, bool add,
+                    int32_t* acc) {
+    multiply_plane<Bits, R>(w, stride, z, padded, weight, add, acc);
   }
-}
+};
 
 }  // namespace
 
 void gemv(const Packed& w, const int8_t* z, uint32_t block_begin, uint32_t block_end, int32_t* acc) {
-  uint32_t block = block_begin;
-  for (; block + 2 <= block_end; block += 2, acc += 32) blocks<2>(w, z, block, acc);
-  for (; block < block_end; ++block, acc += 16) blocks<1>(w, z, block, acc);
+  gemv_blocks<Kernel, 2>(w, z, block_begin, block_end, acc);
 }
 
 }  // namespace svq::kernels::avxvnni
