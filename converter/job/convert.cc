@@ -9,6 +9,7 @@
 #include "converter/base/error.h"
 #include "converter/job/allocate.h"
 #include "converter/job/cancel.h"
+#include "converter/job/clock.h"
 #include "converter/job/completions.h"
 #include "converter/job/curvature.h"
 #include "converter/job/export.h"
@@ -175,14 +176,12 @@ class Conversion {
     bool there = true;
     for (size_t i = 0; i < plan_.groups.size(); ++i) there = there && (parts_[i] || curvatures_.has(plan_.groups[i]));
     if (!there) {
-      const auto started = std::chrono::steady_clock::now();
+      const auto started = Clock::now();
       const at::Tensor& all = tokens();
       curvatures_.measure(
           all, spread(sequences_.calibration, options_.curvature_count()), options_.seed,
           [&](double fraction) { reporter_.progress("curvature of the outputs", done_ + fraction * cost); });
-      reporter_.group_done("curvature of the outputs", 0,
-                           std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(),
-                           done_ + cost);
+      reporter_.group_done("curvature of the outputs", 0, seconds_since(started), done_ + cost);
     }
     done_ += cost;
   }
@@ -233,7 +232,8 @@ class Conversion {
                                                                            : at::Tensor();
       };
       const at::Tensor q_norm = norm_of_heads(Slot::kQNorm), k_norm = norm_of_heads(Slot::kKNorm);
-      if (source) source->finish(floats, q_norm, k_norm);
+      // Nobody reads what the float block gives at its end.
+      if (source && group.kind != GroupKind::kDownIn) source->finish(floats, q_norm, k_norm);
       quantized.finish(make_student_group(group, model_, content, bf16), q_norm, k_norm);
       if (quantize && stop_requested() && !block_finished(layer)) throw Interrupted{};
     }
@@ -414,8 +414,8 @@ class Conversion {
   std::vector<std::unique_ptr<fb::PartT>> parts_;         // of plan_.groups; null: to be done
   std::map<GroupKind, HessianAccumulator> accumulators_;  // of one block, or of the head's input
   int hessian_layer_ = -1;                                // the block whose Hessians these are
-  at::Tensor
-      hidden_;  // [sequences, length, hidden] f32, of the blocks so far: quantized where they are followed, else float
+  // [sequences, length, hidden] f32, of the blocks so far: quantized where they are followed, else float.
+  at::Tensor hidden_;
   int position_ = 0;   // hidden_ is the input of this block
   int saved_ = 0;      // hidden.N on disk; 0: none
   at::Tensor tokens_;  // [S, T]; undefined until needed
@@ -464,7 +464,7 @@ void convert(const Options& options, Reporter& reporter) {
 void convert(const Model& model, const Options& asked, Reporter& reporter) {
   Options options = asked;  // widths are added where a budget chooses them
   if (imports_codes(model)) import_options(options);
-  const auto started = std::chrono::steady_clock::now();
+  const auto started = Clock::now();
   check_output(options);
   check_resources(options);
   Plan plan = options.has_budget() ? make_budget_plan(model, options) : make_plan(model, options);
@@ -502,7 +502,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
     return work.part_path(name);
   };
   if (options.trains()) {
-    double used = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    double used = seconds_since(started);
     if (work.resumed()) {
       for (const auto& part : parts) used = std::max(used, 0.0) + part->seconds;
     }
@@ -538,7 +538,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   fb::ModelT metadata = describe_model(model, plan, options, source_hash, calibration_hash, measures);
   assemble(metadata, pointers);
   const auto check = [&](const std::filesystem::path& file) {
-    const auto begun = std::chrono::steady_clock::now();
+    const auto begun = Clock::now();
     RuntimeCheck result;
     result.held_out = plan.needs_calibration;
     const at::Tensor tokens =
@@ -554,7 +554,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
     result.converter = quality.perplexity;
     result.runtime_float = runtime_perplexity(file, tokens, 32, options.threads, progress);
     result.runtime = runtime_perplexity(file, tokens, 8, options.threads, progress);
-    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    result.seconds = seconds_since(begun);
     require_agreement(result, options.output);
     summary.runtime = result;
   };
@@ -568,7 +568,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   }
   summary.bits_per_weight =
       8.0 * static_cast<double>(plan.block_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.block_weights));
-  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  summary.seconds = seconds_since(started);
   summary.tuning = tuning;
   if (options.report) {
     report.source_hash = source_hash;

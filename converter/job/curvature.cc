@@ -77,7 +77,7 @@ int64_t OutputCurvatures::load_sums(OutputCurvature& curvature, int64_t length) 
   int64_t at = 1;
   for (const PlannedLinear* l : watched()) {
     const auto n = static_cast<int64_t>(l->rows);
-    curvature.restore(l->name, all.narrow(0, at, n * n).view({n, n}).clone(), done * length);
+    curvature.restore(l->name, all.narrow(0, at, n * n).view({n, n}), done * length);
     at += n * n;
   }
   return done;

@@ -5,10 +5,10 @@
 #include <ATen/ops/ones.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "converter/base/error.h"
+#include "converter/job/clock.h"
 #include "converter/job/import.h"
 #include "converter/write/checksum.h"
 #include "converter/job/prefix.h"
@@ -77,10 +77,9 @@ QuantizeOptions quantize_options(const Options& o) {
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
                       const at::Tensor& hessian, std::unique_ptr<Correction> correction,
                       const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
-                      const std::filesystem::path& path,
-                      const std::function<void(double)>& progress) {
+                      const std::filesystem::path& path, const std::function<void(double)>& progress) {
   if (group.imported) return write_imported(group, model, options, fingerprint, path);
-  const auto started = std::chrono::steady_clock::now();
+  const auto started = Clock::now();
   GroupContent content;
   if (group.packed()) {
     GroupJob job;
@@ -99,7 +98,7 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
     correction.reset();  // as large as what comes
     content.quantized = quantize_group(job, quantize_options(options), progress);
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  const double seconds = seconds_since(started);
   return write_part(group, model, options, fingerprint, content, seconds, path);
 }
 

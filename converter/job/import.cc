@@ -4,10 +4,10 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "converter/base/error.h"
+#include "converter/job/clock.h"
 #include "converter/job/group_writer.h"
 #include "converter/job/tensor_bytes.h"
 #include "converter/models/float/block.h"
@@ -110,7 +110,7 @@ void layout_imported(fb::PartT& part, const PlannedGroup& group, const Model& mo
 
 fb::PartT write_imported(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
                          const std::filesystem::path& path) {
-  const auto started = std::chrono::steady_clock::now();
+  const auto started = Clock::now();
   fb::PartT part = layout_part(group, model, options, fingerprint);
   const Sharing transforms = share_transforms(group, model), maps = share_maps(group, model);
   const auto vector_of = [&](Slot slot) { return read_tensor(model, slot, group.layer, true); };
@@ -140,7 +140,7 @@ fb::PartT write_imported(const PlannedGroup& group, const Model& model, const Op
     writer.append(*linear.out_scale, bytes_of(half(scale, linear.out_scale->name)));
     if (linear.bias) writer.append(*linear.bias, bytes_of(vector_of(*planned.bias)));
   }
-  part.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  part.seconds = seconds_since(started);
   writer.commit();
   return part;
 }

@@ -94,8 +94,7 @@ double kv_bytes(const Bench& bench, uint32_t kv_bits, double positions) {
 
 class Runner {
  public:
-  Runner(const BenchOptions& o, Bench& bench, PowerMeter& meter, uint32_t threads, uint32_t context)
-      : bench_(bench), meter_(meter) {
+  Runner(const BenchOptions& o, Bench& bench, PowerMeter& meter, uint32_t threads, uint32_t context) : meter_(meter) {
     SessionOptions options;
     options.context = context;
     options.threads = threads;
@@ -107,26 +106,25 @@ class Runner {
       sessions_.push_back(create_session(bench.model.get(), options));
       handles_.push_back(sessions_.back().get());
     }
-    session_ = handles_[0];
-    bench.session_memory = std::max(bench.session_memory, svq_session_memory(session_));
+    bench.session_memory = std::max(bench.session_memory, svq_session_memory(handles_[0]));
     std::mt19937 random(0);
     tokens_.resize(context);
     for (svq_token& t : tokens_) t = static_cast<svq_token>(random() % bench.info.vocab);
     // Greedy: what is timed up to the first token is the model, not the drawing.
-    check(svq_session_set_sampler(session_, SVQ_SAMPLER_TEMPERATURE, 0));
+    check(svq_session_set_sampler(handles_[0], SVQ_SAMPLER_TEMPERATURE, 0));
   }
 
-  uint32_t threads() const { return svq_session_threads(session_); }
+  uint32_t threads() const { return svq_session_threads(handles_[0]); }
 
   void prefill(Result& r, bool measured) {
-    fill(session_, r.depth);
+    fill(handles_[0], r.depth);
     meter_.start();
     const Stopwatch watch;
-    check(svq_session_eval(session_, &tokens_[r.depth], r.tokens));
+    check(svq_session_eval(handles_[0], &tokens_[r.depth], r.tokens));
     const double seconds = watch.seconds(), joules = meter_.stop();
     const Stopwatch drawing;
     svq_token token;
-    check(svq_session_sample(session_, &token));
+    check(svq_session_sample(handles_[0], &token));
     const double drawn = seconds + drawing.seconds();
     if (!measured) return;
     r.speed.push_back(r.tokens / seconds);
@@ -141,7 +139,7 @@ class Runner {
     std::vector<svq_token> row(r.batch);
     for (uint32_t i = 0; i < r.tokens; ++i) {
       if (r.batch == 1) {
-        check(svq_session_eval(session_, &tokens_[r.depth + i], 1));
+        check(svq_session_eval(handles_[0], &tokens_[r.depth + i], 1));
         continue;
       }
       for (uint32_t s = 0; s < r.batch; ++s) row[s] = tokens_[(r.depth + i + s) % tokens_.size()];
@@ -161,11 +159,9 @@ class Runner {
     if (held < depth) check(svq_session_eval(session, &tokens_[held], depth - held));
   }
 
-  Bench& bench_;
   PowerMeter& meter_;
   std::vector<SessionPtr> sessions_;
-  std::vector<svq_session*> handles_;
-  svq_session* session_;  // the first
+  std::vector<svq_session*> handles_;  // the same; prefill is the first one's
   std::vector<svq_token> tokens_;
 };
 
