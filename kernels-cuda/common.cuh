@@ -188,6 +188,11 @@ __device__ __forceinline__ float warp_max(float v) {
   return v;
 }
 
+// What is added to delta · acc.
+__device__ __forceinline__ float offset_of(const Product& p, const Scale& s) {
+  return fma_rn(p.middle, s.lost, s.beta);
+}
+
 // exp(x) as in kernels-neon/simd/exp.h: the same polynomial and clamps, so that device, emulation and CPU agree.
 __device__ __forceinline__ float exp_approx(float x) {
   const float in = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;

@@ -37,9 +37,9 @@ struct Packed {
   uint8_t plane_bits[4] = {};
 };
 
-// One token's rounded activations: z · delta ≈ Aᵀu, beta = Σ B·u.
+// One token's rounded activations: z · delta ≈ Aᵀu, beta = Σ B·u, lost = Σ (Aᵀu − z · delta).
 struct Scale {
-  float delta, beta;
+  float delta, beta, lost;
 };
 
 // Integer products waiting for their output transform, of one linear.
@@ -51,6 +51,7 @@ struct Product {
   const int32_t* acc = nullptr;     // (n, acc_stride)
   uint32_t acc_stride = 0;
   const Scale* scales = nullptr;  // (n)
+  float middle = 0;               // of the codes: what rounding took from the sum of z counts so much
 };
 
 // What changes from step to step, in device memory: a captured graph reads it.

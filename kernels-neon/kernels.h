@@ -50,6 +50,7 @@ struct Quantized {
   int8_t* z = nullptr;  // [Kpad], zero beyond K
   float delta = 0;      // z * delta ≈ A^T u
   float beta = 0;       // Σ_g B_g · u_g
+  float lost = 0;       // Σ_k (Aᵀu − z * delta)_k: what rounding took from the sum
 };
 
 // One query head [head_dim] over cached positions [first, last], both included.
@@ -68,7 +69,7 @@ struct Table {
 
   // ---- input_transform/ ---- u = H (scale ⊙ x); scale [n] f16 or null (ones). u may be x.
   void (*scale_rotate)(const float* x, const uint16_t* scale, const Rotation& r, uint32_t n, float* u, float* scratch);
-  // z = Aᵀu by groups, delta = max|z| / 127, q = round-to-nearest-even(z / delta), beta; K = n, tail of q.z zeroed to
+  // z = Aᵀu by groups, delta = max|z| / 127, q = round-to-nearest-even(z / delta), beta, lost; K = n, tail of q.z zeroed to
   // padded_columns(n). zf [n] scratch receives z in f32. delta = 0 when all of z is 0; a NaN or infinite z gives zeros
   // with delta = NaN, so that the outputs show it.
   void (*affine_quantize)(const float* u, const Affine& a, uint32_t n, float* zf, Quantized* q);
@@ -92,8 +93,8 @@ struct Table {
   void (*gemv_f32)(const Packed& w, const float* zf, uint32_t block_begin, uint32_t block_end, float* acc);
 
   // ---- output_transform/ ---- y = scale ⊙ Hᵀ(v) + bias, v[r] given in place; scale f16 or null, bias f32 or null.
-  // dequantize: v[r] = delta·acc[r] + beta.
-  void (*dequantize)(const int32_t* acc, float delta, float beta, uint32_t n, float* v);
+  // dequantize: v[r] = delta·acc[r] + offset; offset is beta + m·lost, m the middle of the codes.
+  void (*dequantize)(const int32_t* acc, float delta, float offset, uint32_t n, float* v);
   void (*rotate_scale)(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n,
                        float* scratch);
 

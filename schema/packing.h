@@ -37,6 +37,8 @@ struct PlaneList {
 PlaneList planes_of(uint32_t bits);
 
 constexpr bool is_packed_width(uint32_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
+// The middle of the codes 0 … 2^bits − 1.
+constexpr float middle_code(uint32_t bits) { return static_cast<float>((1u << bits) - 1) / 2; }
 
 // Bytes of one plane, and of all planes of a matrix. 64-bit arithmetic: rows and columns are below 2^32.
 constexpr uint64_t plane_size(uint64_t rows, uint64_t columns, uint32_t plane_bits) {

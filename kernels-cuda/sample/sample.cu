@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(256) logits_kernel(const Product p, float* out
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x, token = blockIdx.y;
   if (i >= p.rows) return;
   const Scale scale = p.scales[token];
-  float v = scale.delta * static_cast<float>(p.acc[size_t{token} * p.acc_stride + i]) + scale.beta;
+  float v = scale.delta * static_cast<float>(p.acc[size_t{token} * p.acc_stride + i]) + offset_of(p, scale);
   if (p.scale != nullptr) v *= half_to_float(p.scale[i]);
   if (p.bias != nullptr) v += p.bias[i];
   out[size_t{token} * p.rows + i] = v;

@@ -1,4 +1,4 @@
-// logits   out[t] = scale ⊙ (delta · acc[t] + beta) + bias of a head without output rotation.
+// logits   out[t] = scale ⊙ (delta · acc[t] + beta + middle · lost) + bias of a head without output rotation.
 // top_k    the kTop largest of one token's logits, largest first, equal ones by the lower id, into memory that the host
 //          reads; -infinity is left out. bad is set if a logit is NaN or +infinity: the candidates then mean nothing.
 #pragma once

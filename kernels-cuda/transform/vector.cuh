@@ -112,15 +112,16 @@ __device__ __forceinline__ float hadamard_norm(const Rotation& r) {
   return r.kind == 0 ? 1.0f : 1.0f / sqrtf(static_cast<float>(r.block));
 }
 
-// y = scale ⊙ Hᵀ(delta · acc + beta) + bias of one token, into one of the two vectors, which is returned. All of it is
+// y = scale ⊙ Hᵀ(delta · acc + beta + middle · lost) + bias of one token, into one of the two vectors, which is returned. All of it is
 // there for every thread.
 __device__ __forceinline__ float* output_side(const Product& p, uint32_t token, float* a, float* b) {
   const int32_t* acc = p.acc + size_t{token} * p.acc_stride;
   const Scale scale = p.scales[token];
+  const float offset = offset_of(p, scale);
   const float norm = hadamard_norm(p.rotation);
   const bool mixed = p.rotation.kind == 2;
   for (uint32_t i = threadIdx.x; i < p.rows; i += blockDim.x) {
-    const float v = scale.delta * static_cast<float>(acc[i]) + scale.beta;
+    const float v = scale.delta * static_cast<float>(acc[i]) + offset;
     a[padded(i)] = mixed ? v : v * norm;
   }
   float* y = a;
@@ -194,21 +195,23 @@ __device__ __forceinline__ void input_side(const Input& in, uint32_t row, float*
   beta = block_sum(beta, sums);
   largest = block_max(bad ? __int_as_float(0x7f800000) : largest, sums + kWarp);
   const bool finite = is_finite(largest), usable = finite && largest >= kQuantizeFloor;
-  const float inverse = usable ? 127.0f / largest : 0.0f;
+  const float inverse = usable ? 127.0f / largest : 0.0f, delta = usable ? largest / 127.0f : 0.0f;
+  float lost = 0;
   auto* out = reinterpret_cast<uint32_t*>(in.codes + size_t{row} * in.codes_stride);
   for (uint32_t word = threadIdx.x; word < in.codes_stride / 4; word += blockDim.x) {
     uint32_t packed = 0;
 #pragma unroll
     for (uint32_t i = 0; i < 4; ++i) {
       const uint32_t k = word * 4 + i;
-      const int q = usable && k < n ? __float2int_rn(u[padded(k)] * inverse) : 0;
+      const float z = usable && k < n ? u[padded(k)] : 0.0f;
+      const int q = __float2int_rn(z * inverse);
+      lost += fma_rn(-delta, static_cast<float>(q), z);
       packed |= (static_cast<uint32_t>(q) & 0xff) << (8 * i);
     }
     out[word] = packed;
   }
-  if (threadIdx.x == 0) {
-    in.scales[row] = {finite ? (usable ? largest / 127.0f : 0.0f) : __int_as_float(0x7fc00000), beta};
-  }
+  lost = block_sum(lost, sums + 2 * kWarp);
+  if (threadIdx.x == 0) in.scales[row] = {finite ? delta : __int_as_float(0x7fc00000), beta, lost};
 }
 
 // In place: x / rms(x) · weight, x in a. Also written to in.normed if there is one.

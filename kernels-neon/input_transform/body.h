@@ -108,20 +108,28 @@ void affine_quantize_body(const float* u, const Affine& a, uint32_t n, float* zf
   const bool finite = bad == 0.0f, usable = finite && largest >= kQuantizeFloor;
   q->delta = !finite ? __builtin_nanf("") : usable ? largest / 127.0f : 0.0f;
   const size_t padded = (static_cast<size_t>(n) + 63) / 64 * 64;
+  q->lost = 0.0f;
   if (!usable) {
     std::memset(q->z, 0, padded);
     return;
   }
-  const F inverse = V::splat(127.0f / largest);
+  const F inverse = V::splat(127.0f / largest), minus_delta = V::splat(-q->delta);
+  F lost = V::zero();
+  const auto round = [&](const float* z, int8_t* codes) {
+    const F exact = V::load(z), rounded = V::round(V::mul(exact, inverse));
+    V::store_i8(codes, rounded);
+    lost = V::add(lost, V::fma(minus_delta, rounded, exact));
+  };
   size_t k = 0;
-  for (; k + V::kLanes <= n; k += V::kLanes) V::store_i8(q->z + k, V::mul(V::load(zf + k), inverse));
+  for (; k + V::kLanes <= n; k += V::kLanes) round(zf + k, q->z + k);
   if (k < n) {
     float last[V::kLanes] = {};
     std::memcpy(last, zf + k, (n - k) * sizeof(float));
     int8_t codes[V::kLanes];
-    V::store_i8(codes, V::mul(V::load(last), inverse));
+    round(last, codes);
     std::memcpy(q->z + k, codes, n - k);
   }
+  q->lost = V::sum(lost);
   std::memset(q->z + n, 0, padded - n);
 }
 

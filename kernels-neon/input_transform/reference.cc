@@ -35,9 +35,12 @@ void affine_quantize(const float* u, const Affine& a, uint32_t n, float* zf, Qua
   const bool usable = finite && largest >= kQuantizeFloor;
   q->delta = !finite ? std::numeric_limits<float>::quiet_NaN() : usable ? largest / 127.0f : 0.0f;
   const float inverse = usable ? 127.0f / largest : 0.0f;
+  float lost = 0;
   for (uint32_t k = 0; k < padded; ++k) {
     q->z[k] = usable && k < n ? static_cast<int8_t>(std::nearbyint(zf[k] * inverse)) : int8_t{0};
+    if (usable && k < n) lost += zf[k] - q->delta * static_cast<float>(q->z[k]);
   }
+  q->lost = lost;
 }
 
 }  // namespace svq::kernels::scalar

@@ -7,11 +7,11 @@ namespace svq::kernels {
 namespace {
 
 template <class V>
-void dequantize_body(const int32_t* acc, float delta, float beta, uint32_t n, float* v) {
-  const auto scale = V::splat(delta), offset = V::splat(beta);
+void dequantize_body(const int32_t* acc, float delta, float offset, uint32_t n, float* v) {
+  const auto scale = V::splat(delta), added = V::splat(offset);
   uint32_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) V::store(v + i, V::add(V::mul(V::load_i32(acc + i), scale), offset));
-  for (; i < n; ++i) v[i] = delta * static_cast<float>(acc[i]) + beta;
+  for (; i + V::kLanes <= n; i += V::kLanes) V::store(v + i, V::add(V::mul(V::load_i32(acc + i), scale), added));
+  for (; i < n; ++i) v[i] = delta * static_cast<float>(acc[i]) + offset;
 }
 
 // v ← scale ⊙ v + bias

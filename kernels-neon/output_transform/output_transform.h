@@ -1,12 +1,12 @@
 // Output side of a packed linear.
 //
-// dequantize     v[r] = delta · acc[r] + beta
+// dequantize     v[r] = delta · acc[r] + offset
 // rotate_scale   v ← scale ⊙ Hᵀ v + bias, in place; scale [n] f16 or null (ones), bias [n] f32 or null. scratch [n].
 #pragma once
 #include "kernels-neon/kernels.h"
 
 namespace svq::kernels {
-using DequantizeFn = void(const int32_t* acc, float delta, float beta, uint32_t n, float* v);
+using DequantizeFn = void(const int32_t* acc, float delta, float offset, uint32_t n, float* v);
 using RotateScaleFn = void(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n,
                            float* scratch);
 namespace scalar {

@@ -4,8 +4,8 @@
 
 namespace svq::kernels::scalar {
 
-void dequantize(const int32_t* acc, float delta, float beta, uint32_t n, float* v) {
-  for (uint32_t r = 0; r < n; ++r) v[r] = delta * static_cast<float>(acc[r]) + beta;
+void dequantize(const int32_t* acc, float delta, float offset, uint32_t n, float* v) {
+  for (uint32_t r = 0; r < n; ++r) v[r] = delta * static_cast<float>(acc[r]) + offset;
 }
 
 void rotate_scale(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n, float* scratch) {

@@ -7,8 +7,8 @@
 
 namespace svq::kernels::avx512 {
 
-void dequantize(const int32_t* acc, float delta, float beta, uint32_t n, float* v) {
-  dequantize_body<V16>(acc, delta, beta, n, v);
+void dequantize(const int32_t* acc, float delta, float offset, uint32_t n, float* v) {
+  dequantize_body<V16>(acc, delta, offset, n, v);
 }
 
 void rotate_scale(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n, float* scratch) {

@@ -106,6 +106,7 @@ cuda::Product CudaBackend::product_of(const Linear& l, uint32_t slot, int32_t* a
   p.acc = acc;
   p.acc_stride = padded_rows(l);
   p.scales = at_->scales[slot];
+  p.middle = format::middle_code(l.bits);
   return p;
 }
 

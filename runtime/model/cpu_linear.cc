@@ -212,6 +212,7 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
   const uint32_t tile = token_by_token ? tile_blocks(l.columns) : kTileRows / format::kRowTile;
   // Scales and bias act on rows alone unless a rotation comes first.
   const bool scale_here = l.output_rotation.kind == 0;
+  const float middle = format::middle_code(l.bits);
 
   for (uint32_t block = block_begin; block < block_end; block += tile) {
     const uint32_t tile_end = std::min(block + tile, block_end);
@@ -221,15 +222,16 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
     for (uint32_t t = 0; t < n; ++t) {
       const kernels::Quantized& q = quantized_[t];
       float* out = target.row(t) + row;
+      const float offset = q.beta + middle * q.lost;
       if (options_.float_activations) {
         auto* acc = reinterpret_cast<float*>(s.acc);
         k_.gemv_f32(l.packed, z_ + size_t{t} * k_pad_, block, tile_end, acc);
         for (uint32_t r = 0; r < rows; ++r) out[r] = acc[r] + q.beta;
       } else if (token_by_token) {
         k_.gemv(l.packed, q.z, block, tile_end, s.acc);
-        k_.dequantize(s.acc, q.delta, q.beta, rows, out);
+        k_.dequantize(s.acc, q.delta, offset, rows, out);
       } else {
-        k_.dequantize(s.acc + size_t{t} * kTileRows, q.delta, q.beta, rows, out);
+        k_.dequantize(s.acc + size_t{t} * kTileRows, q.delta, offset, rows, out);
       }
       if (scale_here && (l.out_scale != nullptr || l.bias != nullptr)) {
         k_.rotate_scale(out, {}, l.out_scale == nullptr ? nullptr : l.out_scale + row,

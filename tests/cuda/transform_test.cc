@@ -97,7 +97,9 @@ void compare(const Expected& want, const int8_t* codes, const Scale& scale, cons
   for (const float v : want.u) magnitude += std::fabs(v);
   ASSERT_NEAR(scale.beta, want.q.beta, 1e-5 * magnitude + 1e-6) << what;
   size_t different = 0;
+  double lost = 0;
   for (size_t i = 0; i < n; ++i) {
+    lost += want.z[i] - static_cast<double>(scale.delta) * codes[i];
     const double exact = want.z[i] / want.q.delta, half = std::fabs(std::fabs(exact - std::trunc(exact)) - 0.5);
     if (codes[i] != want.codes[i]) {
       ASSERT_LT(half, 2e-3) << what << " column " << i << ": " << exact;
@@ -106,6 +108,8 @@ void compare(const Expected& want, const int8_t* codes, const Scale& scale, cons
     }
   }
   ASSERT_LE(different, 1 + n / 500) << what;
+  // z itself differs by its rounding.
+  ASSERT_NEAR(scale.lost, lost, 2e-5 * want.q.delta * static_cast<double>(n)) << what;
   for (size_t i = n; i < want.codes.size(); ++i) ASSERT_EQ(codes[i], 0) << what << " tail";
 }
 
@@ -189,6 +193,7 @@ TEST(InputTransform, EqualsTheReferenceForEveryRotation) {
           << cat_shape(s);
       ASSERT_EQ(c.scales[0].delta, scales[t].delta);
       ASSERT_EQ(c.scales[0].beta, scales[t].beta);
+      ASSERT_EQ(c.scales[0].lost, scales[t].lost);
     }
   }
 }
@@ -231,9 +236,10 @@ struct OutputCase {
     acc.resize(size_t{tokens} * (n + 3));
     for (int32_t& a : acc) a = static_cast<int32_t>(random.below(200001)) - 100000;
     for (uint32_t t = 0; t < tokens; ++t) {
-      scales.push_back({random.uniform(1e-5f, 2e-5f), random.uniform(-1, 1)});
+      scales.push_back({random.uniform(1e-5f, 2e-5f), random.uniform(-1, 1), random.uniform(-0.1f, 0.1f)});
       std::vector<float> y(n), scratch(n);
-      kernels::reference().dequantize(acc.data() + size_t{t} * (n + 3), scales[t].delta, scales[t].beta, n, y.data());
+      kernels::reference().dequantize(acc.data() + size_t{t} * (n + 3), scales[t].delta,
+                                      std::fma(kMiddle, scales[t].lost, scales[t].beta), n, y.data());
       kernels::reference().rotate_scale(y.data(), rotation.host.r, with_scale ? scale.data() : nullptr,
                                         with_bias ? bias.data() : nullptr, n, scratch.data());
       want.insert(want.end(), y.begin(), y.end());
@@ -245,7 +251,9 @@ struct OutputCase {
     p.acc = acc.data();
     p.acc_stride = n + 3;
     p.scales = scales.data();
+    p.middle = kMiddle;
   }
+  static constexpr float kMiddle = 7.5f;
   uint32_t n;
   BothRotations rotation;
   std::vector<uint16_t> scale;

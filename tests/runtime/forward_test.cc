@@ -58,8 +58,9 @@ TEST_P(ForwardTest, Int8ActivationsMatchTheReferenceLoosely) {
   const auto tokens = some_tokens(24, tiny.meta.architecture->vocab);
   const auto reference = ReferenceModel(tiny).logits(tokens);
   const Difference d = difference(all_logits(loaded.model, {.threads = 1}, tokens), reference);
-  // Rounding to 1/127 of the largest value: about 1 % of noise a linear, in fifteen linears one after another.
-  EXPECT_LT(d.relative_rms, 0.1);
+  // Rounding to 1/127 of the largest value, in fifteen linears one after another. Where rounding errors meet the whole
+  // unsigned code and not its distance from the middle, most variants are between 0.02 and 0.06.
+  EXPECT_LT(d.relative_rms, 0.02);
 }
 
 TEST_P(ForwardTest, ChunksDoNotChangeABit) {
