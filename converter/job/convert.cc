@@ -502,11 +502,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
     return work.part_path(name);
   };
   if (options.trains()) {
-    double used = seconds_since(started);
-    if (work.resumed()) {
-      for (const auto& part : parts) used = std::max(used, 0.0) + part->seconds;
-    }
-    const double left = options.time_limit > 0 ? std::max(0.0, options.time_limit - used) : INFINITY;
+    const double left = options.time_limit > 0 ? std::max(0.0, options.time_limit - work.seconds_spent()) : INFINITY;
     const at::Tensor& tokens = conversion.tokens();
     Finetune finetune(model, options, plan, work, reporter, conversion.pass(), tokens, conversion.sequences());
     tuning = finetune.run(parts, left);

@@ -19,6 +19,7 @@ namespace {
 
 constexpr const char* kFingerprint = "fingerprint.json";
 constexpr const char* kLock = "lock";
+constexpr const char* kElapsedState = "elapsed";
 constexpr uint32_t kStateMagic = 0x53515653;  // "SVQS"
 
 // Header of a state file; the content follows.
@@ -91,6 +92,7 @@ WorkDirectory::WorkDirectory(fs::path path, const nlohmann::ordered_json& finger
       const std::string found_text{std::istreambuf_iterator<char>(in), {}};
       if (found_text == text) {
         resumed_ = true;
+        if (!load(kElapsedState, std::as_writable_bytes(std::span(&earlier_seconds_, 1)))) earlier_seconds_ = 0;
         return;
       }
       // A run that failed before it finished anything left nothing to protect.
@@ -141,6 +143,12 @@ WorkDirectory::~WorkDirectory() {
 }
 
 void WorkDirectory::save(const std::string& tag, std::span<const std::byte> bytes) const {
+  write_state(tag, bytes);
+  const double spent = seconds_spent();
+  write_state(kElapsedState, std::as_bytes(std::span(&spent, 1)));
+}
+
+void WorkDirectory::write_state(const std::string& tag, std::span<const std::byte> bytes) const {
   StateHeader header{};
   header.magic = kStateMagic;
   header.fingerprint = fingerprint_;

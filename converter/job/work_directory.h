@@ -10,6 +10,8 @@
 #include <span>
 #include <string>
 
+#include "converter/job/clock.h"
+
 namespace svq::convert {
 
 class WorkDirectory {
@@ -25,6 +27,8 @@ class WorkDirectory {
   uint64_t fingerprint() const { return fingerprint_; }
   bool resumed() const { return resumed_; }  // state of this conversion was there
   const std::filesystem::path& path() const { return path_; }
+  // Seconds of work on this conversion, earlier runs included up to what they saved last.
+  double seconds_spent() const { return earlier_seconds_ + seconds_since(opened_); }
   std::filesystem::path part_path(const std::string& group) const { return path_ / (group + ".part"); }
 
   // Raw memory with a tag that says what it is ("tokens", "hidden.3"): name of the file, checked when it is read.
@@ -38,7 +42,11 @@ class WorkDirectory {
   void remove_all();
 
  private:
+  void write_state(const std::string& tag, std::span<const std::byte> bytes) const;
+
   std::filesystem::path path_;
+  Clock::time_point opened_ = Clock::now();
+  double earlier_seconds_ = 0;
   uint64_t fingerprint_ = 0;
   bool resumed_ = false, created_ = false;
   int lock_ = -1;
