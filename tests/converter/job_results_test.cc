@@ -3,6 +3,7 @@
 #include "converter/job/allocate.h"
 #include "converter/job/quality.h"
 #include "converter/job/svg.h"
+#include "converter/job/work_directory.h"
 #include "converter/models/float/evaluate.h"
 #include "svqrt/svqrt.h"
 #include "tests/converter/job_helpers.h"
@@ -409,6 +410,28 @@ TEST_F(Import, WhatDoesNotFitIsNamed) {
   fails({"lcqat", "-o", "t.svq"}, {"model.layers.1.mlp.up_proj.SU", "missing"});
   with("code_generator", "xode_generator");
   fails({"lcqat", "-o", "t.svq"}, {"self_attn.k_proj"});
+}
+
+// A time limit is for the whole conversion, interrupted runs included.
+TEST_F(Results, TheWorkDirectoryKeepsTheTimeOfEarlierRuns) {
+  const nlohmann::ordered_json fingerprint{{"seed", 1}}, other{{"seed", 2}};
+  const std::byte state{1};
+  double earlier = 0;
+  {
+    const convert::WorkDirectory work(path("work"), fingerprint, false);
+    std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    earlier = work.seconds_spent();
+    EXPECT_GE(earlier, 0.04);
+    work.save("tokens", {&state, 1});
+  }
+  {
+    const convert::WorkDirectory work(path("work"), fingerprint, false);
+    EXPECT_TRUE(work.resumed());
+    EXPECT_GE(work.seconds_spent(), earlier);
+  }
+  const convert::WorkDirectory work(path("work"), other, true);
+  EXPECT_FALSE(work.resumed());
+  EXPECT_FALSE(work.contains("elapsed"));
 }
 
 }  // namespace
