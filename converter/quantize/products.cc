@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "converter/quantize/amx_products.h"
+#include "converter/quantize/bf16_products.h"
 
 namespace svq::convert {
 namespace {
@@ -28,7 +28,7 @@ at::Tensor pack(const at::Tensor& x, int64_t begin, int64_t count, bool left) {
   return packed;
 }
 
-void add_products_amx(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum, bool upper) {
+void add_products_bf16(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum, bool upper) {
   const at::Tensor x = a.stride(1) == 1 ? a : a.contiguous(), y = b.stride(1) == 1 ? b : b.contiguous();
   const int64_t left_panels = panels(x.size(1)), right_panels = panels(y.size(1));
   for (int64_t begin = 0; begin < x.size(0); begin += kPanelTokens) {
@@ -37,10 +37,12 @@ void add_products_amx(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum,
     const auto* l = reinterpret_cast<const uint16_t*>(left.data_ptr<int16_t>());
     const auto* r = reinterpret_cast<const uint16_t*>(right.data_ptr<int16_t>());
     float* out = sum.data_ptr<float>();
-    at::parallel_for(0, (left_panels + kTallPanels - 1) / kTallPanels, 1, [&](int64_t first, int64_t last) {
+    const int64_t tasks = (left_panels + kTallPanels - 1) / kTallPanels;
+    at::parallel_for(0, tasks, 1, [&](int64_t first, int64_t last) {
       for (int64_t s = first; s < last; ++s) {
-        const int64_t top = s * kTallPanels;
-        amx_products(l, r, count, top, std::min(left_panels, top + kTallPanels), upper ? top : 0, right_panels,
+        // From both ends: a thread takes neighbours, and of a triangle the upper rows have more to do.
+        const int64_t top = (s % 2 ? tasks - 1 - s / 2 : s / 2) * kTallPanels;
+        bf16_products(l, r, count, top, std::min(left_panels, top + kTallPanels), upper ? top : 0, right_panels,
                      x.size(1), y.size(1), upper, out, sum.stride(0));
       }
     });
@@ -65,8 +67,8 @@ void add_products(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum, boo
                   sum.size(1) == b.size(1) && sum.stride(1) == 1 && a.scalar_type() == at::kFloat &&
                   b.scalar_type() == at::kFloat && sum.scalar_type() == at::kFloat,
               "add_products: [T, M] and [T, N] into [M, N], f32");
-  if (a.is_cpu() && b.is_cpu() && sum.is_cpu() && amx_products_available()) {
-    add_products_amx(a, b, sum, upper);
+  if (a.is_cpu() && b.is_cpu() && sum.is_cpu() && bf16_products_available()) {
+    add_products_bf16(a, b, sum, upper);
   } else {
     add_products_f32(a, b, sum, upper);
   }

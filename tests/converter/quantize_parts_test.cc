@@ -19,7 +19,7 @@
 #include <limits>
 
 #include "converter/base/error.h"
-#include "converter/quantize/amx_products.h"
+#include "converter/quantize/bf16_products.h"
 #include "converter/quantize/block_kernels.h"
 #include "converter/quantize/descent.h"
 #include "converter/quantize/grid.h"
@@ -56,7 +56,7 @@ TEST_P(ProductTest, AreTheSumsOverTokens) {
   add_products(a, b, sum, upper);
   add_products_f32(a, b, plain, upper);
   const auto round = [](const at::Tensor& x) {
-    return amx_products_available() ? x.to(at::kBFloat16).to(at::kDouble) : x.to(at::kDouble);
+    return bf16_products_available() ? x.to(at::kBFloat16).to(at::kDouble) : x.to(at::kDouble);
   };
   const auto check = [&](const at::Tensor& got, const at::Tensor& exact) {
     const at::Tensor error = (got.to(at::kDouble) - exact).abs();
@@ -133,7 +133,7 @@ TEST(Hessian, AccumulatorIsTheMeanOverAllBatches) {
     EXPECT_EQ(sum.tokens(), 50);
     const at::Tensor h = sum.mean();
     EXPECT_TRUE(h.equal(h.t()));
-    const at::Tensor seen = amx_products_available() ? x.to(at::kBFloat16).to(at::kFloat) : x;
+    const at::Tensor seen = bf16_products_available() ? x.to(at::kBFloat16).to(at::kFloat) : x;
     EXPECT_LT(largest(h - mean_hessian(seen)), 1e-5);
   }
 }

@@ -1,4 +1,4 @@
-#include "converter/quantize/amx_products.h"
+#include "converter/quantize/bf16_products.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,7 +7,7 @@
 #include "converter/base/clones.h"
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define SVQ_AMX 1
+#define SVQ_BF16_PRODUCTS 1
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,7 +53,7 @@ void pack_right(const float* x, int64_t stride, int64_t tokens, int64_t columns,
   pack(x, stride, tokens, columns, panel, 2, out, [](int64_t t) { return t / 2 * 2 * kPanel + t % 2; });
 }
 
-#if defined(SVQ_AMX)
+#if defined(SVQ_BF16_PRODUCTS)
 
 namespace {
 
@@ -65,8 +65,12 @@ struct alignas(64) TileConfig {
 constexpr TileConfig kTiles;  // in memory as a whole: GCC's intrinsic does not say that it reads all 64 bytes
 
 // 32 × 32 outputs: two panels on either side, tokens in steps of 32.
-__attribute__((target("amx-tile,amx-bf16"))) void quad(const uint16_t* a0, const uint16_t* a1, const uint16_t* b0,
-                                                       const uint16_t* b1, int64_t steps, float* c, int64_t stride) {
+using Quad = void(const uint16_t* a0, const uint16_t* a1, const uint16_t* b0, const uint16_t* b1, int64_t steps,
+                  float* c, int64_t stride);
+
+__attribute__((target("amx-tile,amx-bf16"))) void quad_amx(const uint16_t* a0, const uint16_t* a1, const uint16_t* b0,
+                                                           const uint16_t* b1, int64_t steps, float* c,
+                                                           int64_t stride) {
   const int64_t row = stride * 4;
   float* low = c + kPanel * stride;
   asm volatile("" ::: "memory");  // GCC's intrinsics do not say that they touch memory
@@ -92,6 +96,44 @@ __attribute__((target("amx-tile,amx-bf16"))) void quad(const uint16_t* a0, const
   asm volatile("" ::: "memory");
 }
 
+constexpr int kRows = 8;  // of a that are held at once: 16 accumulators hide the latency, and leave room for b
+
+// kRows features of one panel of a, two panels of b. A vector holds 16 features of b for two tokens, and meets those two
+// tokens of one feature of a.
+__attribute__((target("avx512f,avx512bf16"))) void rows_avx512(const uint16_t* a, const uint16_t* b0,
+                                                               const uint16_t* b1, int64_t steps, float* c,
+                                                               int64_t stride) {
+  __m512 low[kRows], high[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    low[r] = _mm512_loadu_ps(c + r * stride);
+    high[r] = _mm512_loadu_ps(c + r * stride + kPanel);
+  }
+  for (int64_t s = 0; s < steps; ++s, a += kTileDepth * kPanel) {
+    for (int64_t t = 0; t < kTileDepth; t += 2, b0 += 2 * kPanel, b1 += 2 * kPanel) {
+      const auto x0 = (__m512bh)_mm512_loadu_si512(b0), x1 = (__m512bh)_mm512_loadu_si512(b1);
+      for (int r = 0; r < kRows; ++r) {
+        int32_t pair;
+        std::memcpy(&pair, a + r * kTileDepth + t, sizeof pair);
+        const auto y = (__m512bh)_mm512_set1_epi32(pair);
+        low[r] = _mm512_dpbf16_ps(low[r], y, x0);
+        high[r] = _mm512_dpbf16_ps(high[r], y, x1);
+      }
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    _mm512_storeu_ps(c + r * stride, low[r]);
+    _mm512_storeu_ps(c + r * stride + kPanel, high[r]);
+  }
+}
+
+void quad_avx512(const uint16_t* a0, const uint16_t* a1, const uint16_t* b0, const uint16_t* b1, int64_t steps,
+                 float* c, int64_t stride) {
+  for (int64_t r = 0; r < kPanel; r += kRows) {
+    rows_avx512(a0 + r * kTileDepth, b0, b1, steps, c + r * stride, stride);
+    rows_avx512(a1 + r * kTileDepth, b0, b1, steps, c + (kPanel + r) * stride, stride);
+  }
+}
+
 __attribute__((target("amx-tile"))) void configure() { _tile_loadconfig(&kTiles); }
 __attribute__((target("amx-tile"))) void release() { _tile_release(); }
 
@@ -102,20 +144,29 @@ bool ask_for_tiles() {
   return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 }
 
-}  // namespace
+enum class Unit { kNone, kAvx512, kAmx };
 
-bool amx_products_available() {
-  static const bool available = ask_for_tiles();
-  return available;
+Unit unit() {
+  static const Unit found = [] {
+    if (ask_for_tiles()) return Unit::kAmx;
+    return __builtin_cpu_is("amd") && __builtin_cpu_supports("avx512bf16") ? Unit::kAvx512 : Unit::kNone;
+  }();
+  return found;
 }
 
-void amx_products(const uint16_t* left, const uint16_t* right, int64_t tokens, int64_t left_begin, int64_t left_end,
+}  // namespace
+
+bool bf16_products_available() { return unit() != Unit::kNone; }
+
+void bf16_products(const uint16_t* left, const uint16_t* right, int64_t tokens, int64_t left_begin, int64_t left_end,
                   int64_t right_begin, int64_t right_end, int64_t rows, int64_t columns, bool upper, float* sum,
                   int64_t stride) {
   alignas(64) static const uint16_t zeros[kPanelValues] = {};
   alignas(64) float edge[4 * kPanel * kPanel];
   const int64_t steps = padded(tokens) / kTileDepth;
-  configure();
+  const bool amx = unit() == Unit::kAmx;
+  Quad* const quad = amx ? quad_amx : quad_avx512;
+  if (amx) configure();
   for (int64_t j = right_begin; j < right_end; j += 2) {
     for (int64_t i = left_begin; i < left_end; i += 2) {
       if (upper && i > j + 1) break;
@@ -137,13 +188,13 @@ void amx_products(const uint16_t* left, const uint16_t* right, int64_t tokens, i
       }
     }
   }
-  release();
+  if (amx) release();
 }
 
 #else
 
-bool amx_products_available() { return false; }
-void amx_products(const uint16_t*, const uint16_t*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool,
+bool bf16_products_available() { return false; }
+void bf16_products(const uint16_t*, const uint16_t*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool,
                   float*, int64_t) {}
 
 #endif
