@@ -96,6 +96,24 @@ __device__ __forceinline__ void turn_head(float* x, uint32_t at, const float* no
   __syncwarp();
 }
 
+// The Hadamard transform of one head along runs of the largest power of two that divides d, in place, by one warp: of keys
+// in int8, and of the queries that meet them.
+__device__ __forceinline__ void rotate_head(float* x, uint32_t at, uint32_t d) {
+  const uint32_t lane = threadIdx.x % kWarp, block = d & (~d + 1);
+  const float norm = 1.0f / sqrtf(static_cast<float>(block));
+  for (uint32_t i = lane; i < d; i += kWarp) x[padded(at + i)] *= norm;
+  for (uint32_t h = 1; h < block; h *= 2) {
+    __syncwarp();
+    for (uint32_t unit = lane; unit < d / 2; unit += kWarp) {
+      const uint32_t low = unit & (h - 1), i = at + 2 * (unit - low) + low;
+      const float a = x[padded(i)], b = x[padded(i + h)];
+      x[padded(i)] = a + b;
+      x[padded(i + h)] = a - b;
+    }
+  }
+  __syncwarp();
+}
+
 // One head into the cache, from byte `values` (and `scales`) of its page on: f16, or int8 with a scale.
 __device__ __forceinline__ void store_head(const float* x, uint32_t at, const Cache& c, uint64_t values,
                                            uint64_t scales, uint32_t head, uint32_t position) {
@@ -145,6 +163,7 @@ __global__ void __launch_bounds__(kMaxThreads) qkv_kernel(const Qkv args, bool i
   for (uint32_t head = threadIdx.x / kWarp; head < heads; head += blockDim.x / kWarp) {
     const uint32_t at = head * d;
     if (member < 2) turn_head(x, at, norm, args.eps, cos, sin, d);
+    if (member < 2 && args.cache.bits == 8) rotate_head(x, at, d);
     if (member == 0) {
       for (uint32_t i = threadIdx.x % kWarp; i < d; i += kWarp) buffer[at + i] = x[padded(at + i)];
     } else if (member == 1) {
@@ -192,7 +211,9 @@ __global__ void __launch_bounds__(kShiftWarps* kWarp) shift_kernel(const Shift s
         scale = reinterpret_cast<const float*>(page + c.v_scale)[index];
       }
       __syncwarp();
+      if (c.bits == 8) rotate_head(key, 0, d);  // its own inverse
       turn_head(key, 0, nullptr, 0, s.cos, s.sin, d);
+      if (c.bits == 8) rotate_head(key, 0, d);
     }
     __syncthreads();
     if (mine) {

@@ -9,6 +9,8 @@
 // gate_up     the same for gate and up; the block that ends last goes on with input of silu(gate) ⊙ up.
 // qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm,
 //             if weights are given, and the rotary turn of q and k; q goes to its buffer, k and v to the cache.
+//             For a cache in int8 q and k are rotated last, by a Hadamard transform along runs of the largest power of
+//             two that divides head_dim.
 // shift       positions [from, from + count) of every head move to [to, …), their keys turned by the angles of
 //             cos, sin.
 // add, silu_mul   x += y;  gate = silu(gate) ⊙ up.

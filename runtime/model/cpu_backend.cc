@@ -97,6 +97,7 @@ void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb,
                                 const float* k_norm) {
   const Config& c = w_.config;
   const uint32_t d = c.head_dim, half = d / 2;
+  const kernels::Rotation turn = key_rotation(d);
   Activations &q = buffer(qb), &k = buffer(kb), &v = buffer(vb);
   each_token(n_, [&](uint32_t t, uint32_t) {
     const KvCache& cache = *rows_[t].cache;
@@ -106,6 +107,7 @@ void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb,
       float* head = q.data + size_t{t} * q.width + size_t{h} * d;
       if (q_norm != nullptr) k_.rmsnorm(head, q_norm, c.norm_eps, d, head);
       k_.rope(head, cos, sin, d);
+      if (!cache.is_f16) k_.rotate(head, turn, false, nullptr);
     }
     for (uint32_t h = 0; h < c.n_kv_heads; ++h) {
       float* key = k.data + size_t{t} * k.width + size_t{h} * d;
@@ -117,6 +119,7 @@ void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb,
         k_.store_f16(key, d, cache.k16 + at * d);
         k_.store_f16(value, d, cache.v16 + at * d);
       } else {
+        k_.rotate(key, turn, false, nullptr);
         k_.store_i8(key, d, cache.k8 + at * d, cache.k_scale + at);
         k_.store_i8(value, d, cache.v8 + at * d, cache.v_scale + at);
       }

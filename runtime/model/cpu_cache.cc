@@ -10,6 +10,7 @@ namespace svq::rt {
 void CpuBackend::shift_cache(uint32_t keep, uint32_t drop, uint32_t n) {
   const Config& c = w_.config;
   const uint32_t d = c.head_dim;
+  const kernels::Rotation turn = key_rotation(d);
   rotary_turn(c, -static_cast<double>(drop), 1, rope_cos_, rope_sin_);
   const uint64_t count = n - keep - drop;
   pool_->split(cache_.n_runs, [&](uint64_t begin, uint64_t end, uint32_t thread) {
@@ -24,7 +25,9 @@ void CpuBackend::shift_cache(uint32_t keep, uint32_t drop, uint32_t n) {
         } else {
           const int8_t* codes = cache_.k8 + (from + i) * d;
           for (uint32_t j = 0; j < d; ++j) key[j] = static_cast<float>(codes[j]) * cache_.k_scale[from + i];
+          k_.rotate(key, turn, true, nullptr);
           k_.rope(key, rope_cos_, rope_sin_, d);
+          k_.rotate(key, turn, false, nullptr);
           k_.store_i8(key, d, cache_.k8 + (to + i) * d, cache_.k_scale + to + i);
         }
       }

@@ -4,10 +4,21 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels-neon/kernels.h"
 #include "runtime/base/arena.h"
 #include "runtime/model/weights.h"
 
 namespace svq::rt {
+
+// Keys in int8, and the queries that meet them, are rotated: a few large channels would leave the others one code or two.
+inline kernels::Rotation key_rotation(uint32_t head_dim) {
+  const uint32_t block = head_dim & (~head_dim + 1);  // the largest power of two that divides it
+  kernels::Rotation r;
+  r.kind = 1;
+  r.block = block;
+  r.factor = head_dim / block;
+  return r;
+}
 
 struct KvCache {
   KvCache(const Config& c, uint32_t context, uint32_t bits, Arena& arena)

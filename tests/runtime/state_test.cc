@@ -126,7 +126,7 @@ TEST(State, DamagedBytesAreRefusedAndNothingChanges) {
   reseal(bad);
   EXPECT_EQ(status_of([&] { b.restore_state(bad, "s"); }), SVQ_ERROR_FORMAT);
   bad = good;
-  bad[offsetof(rt::StateHeader, major)] = 2;
+  bad[offsetof(rt::StateHeader, major)] = rt::kStateMajor + 1;
   reseal(bad);
   EXPECT_EQ(status_of([&] { b.restore_state(bad, "s"); }), SVQ_ERROR_VERSION);
   EXPECT_EQ(b.position(), 4u);

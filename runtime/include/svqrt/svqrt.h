@@ -199,8 +199,7 @@ typedef enum svq_session_parameter {
   SVQ_SESSION_CONTEXT = 1,         /* positions the KV cache holds; 0 (default): min(model's context, 4096) */
   SVQ_SESSION_THREADS = 2,         /* threads that compute, the caller's among them; 0 (default): physical cores, at most 8.
                                       On a GPU the caller's alone, whatever this and the next two of threads say */
-  SVQ_SESSION_KV_BITS = 3,         /* 16 (default): f16; 8: int8 with a scale per head and position, which keys with a few
-                                      large channels do not suit: Qwen2.5 loses 3 % of perplexity, SmolLM2 nothing */
+  SVQ_SESSION_KV_BITS = 3,         /* 16 (default): f16; 8: int8 with a scale per head and position, keys rotated */
   SVQ_SESSION_CHUNK = 4,           /* most tokens evaluated at a time; default 64, on a GPU 128 */
   SVQ_SESSION_ACTIVATIONS = 5,     /* 8 (default): int8 activations in packed linears; 32: float (slow; to measure the difference) */
   SVQ_SESSION_PIN_THREADS = 6,     /* 1: worker i runs on the i-th core of the affinity mask. Default 0 */
