@@ -69,9 +69,9 @@ struct Table {
 
   // ---- input_transform/ ---- u = H (scale ⊙ x); scale [n] f16 or null (ones). u may be x.
   void (*scale_rotate)(const float* x, const uint16_t* scale, const Rotation& r, uint32_t n, float* u, float* scratch);
-  // z = Aᵀu by groups, delta = max|z| / 127, q = round-to-nearest-even(z / delta), beta, lost; K = n, tail of q.z zeroed to
-  // padded_columns(n). zf [n] scratch receives z in f32. delta = 0 when all of z is 0; a NaN or infinite z gives zeros
-  // with delta = NaN, so that the outputs show it.
+  // z = Aᵀu by groups, delta = max|z| / 127, q = round-to-nearest-even(z / delta), beta, lost; K = n, tail of q.z
+  // zeroed to padded_columns(n). zf [n] scratch receives z in f32. delta = 0 when all of z is 0; a NaN or infinite z
+  // gives zeros with delta = NaN, so that the outputs show it.
   void (*affine_quantize)(const float* u, const Affine& a, uint32_t n, float* zf, Quantized* q);
 
   // ---- gemv/ ---- acc[r] = Σ_k code[r,k] z[k] over all planes, for row blocks (16 rows) [block_begin, block_end);

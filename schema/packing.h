@@ -30,7 +30,7 @@ struct PlaneInfo {
   uint32_t weight;  // 1, 4, 16, 64: what a unit of this plane counts in the code
 };
 struct PlaneList {
-  uint32_t count;   // 0: `bits` is not a packed width
+  uint32_t count;  // 0: `bits` is not a packed width
   PlaneInfo plane[4];
 };
 // Planes of a matrix of 2, 3, 4 or 8 bits.

@@ -98,8 +98,8 @@ __attribute__((target("amx-tile,amx-bf16"))) void quad_amx(const uint16_t* a0, c
 
 constexpr int kRows = 8;  // of a that are held at once: 16 accumulators hide the latency, and leave room for b
 
-// kRows features of one panel of a, two panels of b. A vector holds 16 features of b for two tokens, and meets those two
-// tokens of one feature of a.
+// kRows features of one panel of a, two panels of b. A vector holds 16 features of b for two tokens, and meets those
+// two tokens of one feature of a.
 __attribute__((target("avx512f,avx512bf16"))) void rows_avx512(const uint16_t* a, const uint16_t* b0,
                                                                const uint16_t* b1, int64_t steps, float* c,
                                                                int64_t stride) {
@@ -159,8 +159,8 @@ Unit unit() {
 bool bf16_products_available() { return unit() != Unit::kNone; }
 
 void bf16_products(const uint16_t* left, const uint16_t* right, int64_t tokens, int64_t left_begin, int64_t left_end,
-                  int64_t right_begin, int64_t right_end, int64_t rows, int64_t columns, bool upper, float* sum,
-                  int64_t stride) {
+                   int64_t right_begin, int64_t right_end, int64_t rows, int64_t columns, bool upper, float* sum,
+                   int64_t stride) {
   alignas(64) static const uint16_t zeros[kPanelValues] = {};
   alignas(64) float edge[4 * kPanel * kPanel];
   const int64_t steps = padded(tokens) / kTileDepth;
@@ -170,7 +170,9 @@ void bf16_products(const uint16_t* left, const uint16_t* right, int64_t tokens, 
   for (int64_t j = right_begin; j < right_end; j += 2) {
     for (int64_t i = left_begin; i < left_end; i += 2) {
       if (upper && i > j + 1) break;
-      const auto panel = [&](const uint16_t* of, int64_t p, int64_t end) { return p < end ? of + p * kPanelValues : zeros; };
+      const auto panel = [&](const uint16_t* of, int64_t p, int64_t end) {
+        return p < end ? of + p * kPanelValues : zeros;
+      };
       const uint16_t* a0 = panel(left, i, left_end);
       const uint16_t* a1 = panel(left, i + 1, left_end);
       const uint16_t* b0 = panel(right, j, right_end);
@@ -194,8 +196,8 @@ void bf16_products(const uint16_t* left, const uint16_t* right, int64_t tokens, 
 #else
 
 bool bf16_products_available() { return false; }
-void bf16_products(const uint16_t*, const uint16_t*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool,
-                  float*, int64_t) {}
+void bf16_products(const uint16_t*, const uint16_t*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                   bool, float*, int64_t) {}
 
 #endif
 

@@ -43,7 +43,7 @@ void add_products_bf16(const at::Tensor& a, const at::Tensor& b, at::Tensor& sum
         // From both ends: a thread takes neighbours, and of a triangle the upper rows have more to do.
         const int64_t top = (s % 2 ? tasks - 1 - s / 2 : s / 2) * kTallPanels;
         bf16_products(l, r, count, top, std::min(left_panels, top + kTallPanels), upper ? top : 0, right_panels,
-                     x.size(1), y.size(1), upper, out, sum.stride(0));
+                      x.size(1), y.size(1), upper, out, sum.stride(0));
       }
     });
   }

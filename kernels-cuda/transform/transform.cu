@@ -96,8 +96,8 @@ __device__ __forceinline__ void turn_head(float* x, uint32_t at, const float* no
   __syncwarp();
 }
 
-// The Hadamard transform of one head along runs of the largest power of two that divides d, in place, by one warp: of keys
-// in int8, and of the queries that meet them.
+// The Hadamard transform of one head along runs of the largest power of two that divides d, in place, by one warp: of
+// keys in int8, and of the queries that meet them.
 __device__ __forceinline__ void rotate_head(float* x, uint32_t at, uint32_t d) {
   const uint32_t lane = threadIdx.x % kWarp, block = d & (~d + 1);
   const float norm = 1.0f / sqrtf(static_cast<float>(block));

@@ -112,8 +112,8 @@ __device__ __forceinline__ float hadamard_norm(const Rotation& r) {
   return r.kind == 0 ? 1.0f : 1.0f / sqrtf(static_cast<float>(r.block));
 }
 
-// y = scale ⊙ Hᵀ(delta · acc + beta + middle · lost) + bias of one token, into one of the two vectors, which is returned. All of it is
-// there for every thread.
+// y = scale ⊙ Hᵀ(delta · acc + beta + middle · lost) + bias of one token, into one of the two vectors, which is
+// returned. All of it is there for every thread.
 __device__ __forceinline__ float* output_side(const Product& p, uint32_t token, float* a, float* b) {
   const int32_t* acc = p.acc + size_t{token} * p.acc_stride;
   const Scale scale = p.scales[token];

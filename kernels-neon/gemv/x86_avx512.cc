@@ -3,10 +3,10 @@
 // 192 · 128 · 65536 < 2^31.
 //
 // Where what memory delivers is the limit, the number of streams decides. Intel: four row blocks go together, so that
-// expanding z (the 4 activations of tile t, repeated in 128-bit lane t) is paid for once in four; a row block's tiles are
-// contiguous, hence the four streams are one region of memory, and the same place in the next region is prefetched. AMD
-// (Zen 5, 512 MB): that reaches 75 % of a plain read, one row block after another with the prefetch 8 KB ahead 99 %; two
-// sets of accumulators then hide dpbusd's latency.
+// expanding z (the 4 activations of tile t, repeated in 128-bit lane t) is paid for once in four; a row block's tiles
+// are contiguous, hence the four streams are one region of memory, and the same place in the next region is prefetched.
+// AMD (Zen 5, 512 MB): that reaches 75 % of a plain read, one row block after another with the prefetch 8 KB ahead 99
+// %; two sets of accumulators then hide dpbusd's latency.
 #include <immintrin.h>
 
 #include "kernels-neon/gemv/blocks.h"

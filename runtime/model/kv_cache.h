@@ -10,7 +10,8 @@
 
 namespace svq::rt {
 
-// Keys in int8, and the queries that meet them, are rotated: a few large channels would leave the others one code or two.
+// Keys in int8, and the queries that meet them, are rotated: a few large channels would leave the others one code or
+// two.
 inline kernels::Rotation key_rotation(uint32_t head_dim) {
   const uint32_t block = head_dim & (~head_dim + 1);  // the largest power of two that divides it
   kernels::Rotation r;

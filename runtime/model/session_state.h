@@ -6,7 +6,7 @@
 
 namespace svq::rt {
 
-constexpr uint32_t kStateMagic = 0x4B515653;  // "SVQK"
+constexpr uint32_t kStateMagic = 0x4B515653;          // "SVQK"
 constexpr uint16_t kStateMajor = 2, kStateMinor = 0;  // 1: keys in int8 were not rotated
 
 struct StateHeader {
