@@ -1,16 +1,16 @@
 // Everything between two integer products: output transform of the one, norm and input transform of the next.
 //
-// input       codes, scales = int8(Aᵀ H (scale ⊙ norm(x))) for tokens first … first + n − 1, one block a token. The
-// result
-//             of token first + i goes to row i. x is one of
+// input       codes, scales = int8(Aᵀ H (scale ⊙ norm(x))) for tokens first … first + n − 1, one block a token.
+//             The result of token first + i goes to row i. x is one of
 //               x (plain);   x += y, y a product (residual: x is updated too);   silu(gate) ⊙ up.
 //             normed ≠ null: norm(x) is written there too. codes null: that is all.
-// output      out[t] = scale ⊙ Hᵀ(delta · acc[t] + beta + middle · lost) + bias of up to 3 products, one block each and
-// token. gate_up     the same for gate and up; the block that ends last goes on with input of silu(gate) ⊙ up. qkv for
-// q, k, v: the product's output if it has one, else what the buffer holds; then per head the RMSNorm,
-//             if weights are given, and the rotary turn of q and k; q goes to its buffer, k and v to the cache.
-//             For a cache in int8 q and k are rotated last, by a Hadamard transform along runs of the largest power of
-//             two that divides head_dim.
+// output      out[t] = scale ⊙ Hᵀ(delta · acc[t] + beta + middle · lost) + bias of up to 3 products, one block
+//             each and token.
+// gate_up     the same for gate and up; the block that ends last goes on with input of silu(gate) ⊙ up.
+// qkv         for q, k, v: the product's output if it has one, else what the buffer holds; then per head the
+//             RMSNorm, if weights are given, and the rotary turn of q and k; q goes to its buffer, k and v to the
+//             cache. For a cache in int8 q and k are rotated last, by a Hadamard transform along runs of the
+//             largest power of two that divides head_dim.
 // shift       positions [from, from + count) of every head move to [to, …), their keys turned by the angles of
 //             cos, sin.
 // add, silu_mul   x += y;  gate = silu(gate) ⊙ up.
