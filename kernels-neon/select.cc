@@ -126,6 +126,14 @@ constexpr Table kAvx2Table = make_avx2();
 constexpr Table kAvxVnniTable = make_avxvnni();
 constexpr Table kAvx512Table = make_avx512();
 
+// AMD's cores take the weights best as one stream (gemv/x86_avx512.cc).
+constexpr Table make_avx512_amd() {
+  Table t = make_avx512();
+  t.gemv = avx512::gemv_one_stream;
+  return t;
+}
+constexpr Table kAvx512AmdTable = make_avx512_amd();
+
 constexpr Table make_amx() {
   Table t = make_avx512();
   t.name = "amx";
@@ -173,7 +181,7 @@ const Table* supported(Isa isa) {
   if (isa == Isa::kAmx && has_amx()) return &kAmxTable;
   if (isa == Isa::kAvx2 && has_avx2()) return &kAvx2Table;
   if (isa == Isa::kAvxVnni && has_avxvnni()) return &kAvxVnniTable;
-  if (isa == Isa::kAvx512 && has_avx512()) return &kAvx512Table;
+  if (isa == Isa::kAvx512 && has_avx512()) return __builtin_cpu_is("amd") ? &kAvx512AmdTable : &kAvx512Table;
   return nullptr;
 }
 

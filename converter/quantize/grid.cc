@@ -21,6 +21,7 @@
 
 #include "converter/base/error.h"
 #include "converter/quantize/random.h"
+#include "schema/packing.h"
 
 namespace svq::convert {
 namespace {
@@ -133,7 +134,7 @@ AffineMapsData make_maps(const at::Tensor& basis, double magnitude, int bits, in
   maps.dim = static_cast<int>(basis.size(0));
   maps.columns_per_map = columns_per_map;
   const int64_t count = columns_per_map > 0 ? (columns + columns_per_map - 1) / columns_per_map : 1;
-  const double middle = ((1 << bits) - 1) / 2.0;
+  const double middle = format::middle_code(bits);
   const at::Tensor a = basis.to(at::kDouble) * magnitude;
   maps.a = round_to_f16(a).unsqueeze(0).repeat({count, 1, 1});
   maps.b = round_to_f16(a.sum(1) * -middle).unsqueeze(0).repeat({count, 1});

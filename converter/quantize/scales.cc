@@ -16,6 +16,7 @@
 #include "converter/quantize/descent.h"
 #include "converter/quantize/grid.h"
 #include "converter/quantize/ldlq.h"
+#include "schema/packing.h"
 
 namespace svq::convert {
 
@@ -77,7 +78,7 @@ at::Tensor row_steps(const at::Tensor& weight, int bits) {
   const at::Tensor rms = row_rms(w);
   at::Tensor out = at::zeros({w.size(0)}, at::kFloat);
   const int64_t k = w.size(1);
-  const float middle = static_cast<float>((1 << bits) - 1) / 2.0f;
+  const float middle = format::middle_code(bits);
   const float most = static_cast<float>((1 << bits) - 1);
   const float* data = w.data_ptr<float>();
   const float* rms_data = rms.data_ptr<float>();

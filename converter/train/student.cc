@@ -6,11 +6,10 @@
 #include "converter/quantize/grid.h"
 #include "converter/train/attention.h"
 #include "converter/train/pointwise.h"
+#include "schema/packing.h"
 
 namespace svq::convert {
 namespace {
-
-double middle(int bits) { return ((1 << bits) - 1) / 2.0; }
 
 at::Tensor leaf(const at::Tensor& value) { return value.detach().to(at::kFloat).clone().requires_grad_(true); }
 
@@ -174,14 +173,14 @@ StudentGroup make_group(const QuantizedGroup& q, bool bf16) {
   for (const QuantizedLinear& l : q.linears) bits[static_cast<size_t>(l.affine)] = l.bits;
   for (size_t i = 0; i < q.maps.size(); ++i) {
     const AffineMapsData& m = q.maps[i];
-    group.maps.push_back({m.dim, m.columns_per_map, m.a, m.b + m.a.sum(2) * middle(bits[i]), bits[i]});
+    group.maps.push_back({m.dim, m.columns_per_map, m.a, m.b + m.a.sum(2) * format::middle_code(bits[i]), bits[i]});
   }
   for (const QuantizedLinear& l : q.linears) {
     StudentLinear s;
     s.name = l.name;
     s.bits = l.bits;
     s.rows = l.rows;
-    s.codes = l.codes.to(at::kFloat).sub_(middle(l.bits)).to(bf16 ? at::kBFloat16 : at::kFloat);
+    s.codes = l.codes.to(at::kFloat).sub_(format::middle_code(l.bits)).to(bf16 ? at::kBFloat16 : at::kFloat);
     s.out_scale = l.out_scale;
     s.output_rotation = l.output_rotation;
     s.map = l.affine;
@@ -199,7 +198,7 @@ void round_group(StudentGroup& group) {
   for (StudentGroup::Map& m : group.maps) {
     round(m.a);
     // What is stored is the offset of unsigned codes, B.
-    const at::Tensor shift = m.a.detach().sum(2) * middle(m.bits);
+    const at::Tensor shift = m.a.detach().sum(2) * format::middle_code(m.bits);
     m.centre.detach().copy_(round_to_f16(m.centre.detach() - shift) + shift);
   }
   for (StudentLinear& l : group.linears) round(l.out_scale);
@@ -212,14 +211,14 @@ void store_group(const StudentGroup& group, QuantizedGroup& q) {
     const StudentGroup::Map& m = group.maps[i];
     q.maps[i].a = round_to_f16(m.a.detach());
     // The offset that belongs to A as it is stored.
-    q.maps[i].b = round_to_f16(m.centre.detach() - q.maps[i].a.sum(2) * middle(m.bits));
+    q.maps[i].b = round_to_f16(m.centre.detach() - q.maps[i].a.sum(2) * format::middle_code(m.bits));
   }
   size_t next = 0;
   for (const StudentLinear& l : group.linears) {
     if (!l.codes.defined()) continue;
     QuantizedLinear& out = q.linears.at(next++);
     out.out_scale = round_to_f16(l.out_scale.detach());
-    out.codes = (l.codes.to(at::kFloat) + middle(l.bits)).to(at::kByte);
+    out.codes = (l.codes.to(at::kFloat) + format::middle_code(l.bits)).to(at::kByte);
   }
 }
 

@@ -102,16 +102,7 @@ __device__ __forceinline__ void rotate_head(float* x, uint32_t at, uint32_t d) {
   const uint32_t lane = threadIdx.x % kWarp, block = d & (~d + 1);
   const float norm = 1.0f / sqrtf(static_cast<float>(block));
   for (uint32_t i = lane; i < d; i += kWarp) x[padded(at + i)] *= norm;
-  for (uint32_t h = 1; h < block; h *= 2) {
-    __syncwarp();
-    for (uint32_t unit = lane; unit < d / 2; unit += kWarp) {
-      const uint32_t low = unit & (h - 1), i = at + 2 * (unit - low) + low;
-      const float a = x[padded(i)], b = x[padded(i + h)];
-      x[padded(i)] = a + b;
-      x[padded(i + h)] = a - b;
-    }
-  }
-  __syncwarp();
+  hadamard<WarpTeam>(x, d, block, at);
 }
 
 // One head into the cache, from byte `values` (and `scales`) of its page on: f16, or int8 with a scale.

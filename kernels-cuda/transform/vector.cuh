@@ -42,12 +42,24 @@ __device__ __forceinline__ float block_max(float v, float* sums) {
   return warp_max(threadIdx.x % kWarp < blockDim.x / kWarp ? sums[threadIdx.x % kWarp] : 0.0f);
 }
 
-// S stages of butterflies, from distance h on.
-template <int S>
-__device__ __forceinline__ void butterflies(float* s, uint32_t n, uint32_t h) {
+// Who transforms a vector together: all threads of a block, or those of a warp.
+struct BlockTeam {
+  __device__ __forceinline__ static uint32_t rank() { return threadIdx.x; }
+  __device__ __forceinline__ static uint32_t size() { return blockDim.x; }
+  __device__ __forceinline__ static void barrier() { __syncthreads(); }
+};
+struct WarpTeam {
+  __device__ __forceinline__ static uint32_t rank() { return threadIdx.x % kWarp; }
+  __device__ __forceinline__ static uint32_t size() { return kWarp; }
+  __device__ __forceinline__ static void barrier() { __syncwarp(); }
+};
+
+// S stages of butterflies over elements from `at` on, from distance h on.
+template <int S, class Team>
+__device__ __forceinline__ void butterflies(float* s, uint32_t at, uint32_t n, uint32_t h) {
   constexpr int kValues = 1 << S;
-  for (uint32_t unit = threadIdx.x; unit < n >> S; unit += blockDim.x) {
-    const uint32_t low = unit & (h - 1), base = ((unit - low) << S) + low;
+  for (uint32_t unit = Team::rank(); unit < n >> S; unit += Team::size()) {
+    const uint32_t low = unit & (h - 1), base = at + ((unit - low) << S) + low;
     float v[kValues];
 #pragma unroll
     for (int j = 0; j < kValues; ++j) v[j] = s[padded(base + static_cast<uint32_t>(j) * h)];
@@ -66,22 +78,23 @@ __device__ __forceinline__ void butterflies(float* s, uint32_t n, uint32_t h) {
   }
 }
 
-// The Hadamard transform along every run of `block` values, which are already divided by sqrt(block). Barriers before
-// and after.
-__device__ __forceinline__ void hadamard(float* s, uint32_t n, uint32_t block) {
+// The Hadamard transform along every run of `block` of the n values from `at` on, which are already divided by
+// sqrt(block). Barriers before and after.
+template <class Team = BlockTeam>
+__device__ __forceinline__ void hadamard(float* s, uint32_t n, uint32_t block, uint32_t at = 0) {
   uint32_t h = 1;
-  __syncthreads();
+  Team::barrier();
   while (block / h >= 8) {
-    butterflies<3>(s, n, h);
+    butterflies<3, Team>(s, at, n, h);
     h *= 8;
-    __syncthreads();
+    Team::barrier();
   }
   if (block / h == 4) {
-    butterflies<2>(s, n, h);
-    __syncthreads();
+    butterflies<2, Team>(s, at, n, h);
+    Team::barrier();
   } else if (block / h == 2) {
-    butterflies<1>(s, n, h);
-    __syncthreads();
+    butterflies<1, Team>(s, at, n, h);
+    Team::barrier();
   }
 }
 

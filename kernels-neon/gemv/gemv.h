@@ -28,5 +28,6 @@ GemvFn gemv;
 }
 namespace avx512 {
 GemvFn gemv;
-}
+GemvFn gemv_one_stream;  // for AMD's CPUs
+}  // namespace avx512
 }  // namespace svq::kernels

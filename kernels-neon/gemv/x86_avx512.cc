@@ -78,15 +78,11 @@ struct Kernel {
 }  // namespace
 
 void gemv(const Packed& w, const int8_t* z, uint32_t block_begin, uint32_t block_end, int32_t* acc) {
-  static const bool amd = [] {
-    __builtin_cpu_init();
-    return __builtin_cpu_is("amd") != 0;
-  }();
-  if (amd) {
-    gemv_blocks<Kernel<2>, 1>(w, z, block_begin, block_end, acc);
-  } else {
-    gemv_blocks<Kernel<1>, 4>(w, z, block_begin, block_end, acc);
-  }
+  gemv_blocks<Kernel<1>, 4>(w, z, block_begin, block_end, acc);
+}
+
+void gemv_one_stream(const Packed& w, const int8_t* z, uint32_t block_begin, uint32_t block_end, int32_t* acc) {
+  gemv_blocks<Kernel<2>, 1>(w, z, block_begin, block_end, acc);
 }
 
 }  // namespace svq::kernels::avx512

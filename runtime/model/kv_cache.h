@@ -1,6 +1,7 @@
 // Keys and values of every layer and position. What one head reads lies in one run: [layer][kv
 // head][position][head_dim]. f16, or int8 with one scale per kv head and position.
 #pragma once
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -13,12 +14,8 @@ namespace svq::rt {
 // Keys in int8, and the queries that meet them, are rotated: a few large channels would leave the others one code or
 // two.
 inline kernels::Rotation key_rotation(uint32_t head_dim) {
-  const uint32_t block = head_dim & (~head_dim + 1);  // the largest power of two that divides it
-  kernels::Rotation r;
-  r.kind = 1;
-  r.block = block;
-  r.factor = head_dim / block;
-  return r;
+  const uint32_t block = 1u << std::countr_zero(head_dim);
+  return {.kind = 1, .block = block, .factor = head_dim / block};
 }
 
 struct KvCache {

@@ -1,4 +1,5 @@
 // Norm, rotation, affine map, rounding; output transform; rotary turn and cache: against the scalar reference.
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -422,16 +423,14 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
         emulated_kernels().qkv(on.stream, a);
 
         const kernels::Table& ref = kernels::reference();
-        kernels::Rotation turn;
-        turn.kind = 1;
-        turn.block = d & (~d + 1);
-        turn.factor = d / turn.block;
+        const uint32_t block = 1u << std::countr_zero(d);
+        const BothRotations turn(1, block, d / block);
         for (uint32_t t = 0; t < tokens; ++t) {
           for (uint32_t h = 0; h < heads; ++h) {
             auto want = std::vector<float>(q.begin() + (t * heads + h) * d, q.begin() + (t * heads + h + 1) * d);
             if (norms) ref.rmsnorm(want.data(), q_norm.data(), 1e-5f, d, want.data());
             ref.rope(want.data(), cosine.data() + t * d / 2, sine.data() + t * d / 2, d);
-            if (bits == 8) ref.rotate(want.data(), turn, false, nullptr);
+            if (bits == 8) ref.rotate(want.data(), turn.host.r, false, nullptr);
             for (uint32_t i = 0; i < d; ++i) ASSERT_NEAR(qb[(t * heads + h) * d + i], want[i], 2e-6) << d;
           }
           for (uint32_t h = 0; h < kv; ++h) {
@@ -439,7 +438,7 @@ TEST(Qkv, TurnsNormalisesAndStoresAsTheReference) {
             const float* value = v.data() + (t * kv + h) * d;
             if (norms) ref.rmsnorm(key.data(), k_norm.data(), 1e-5f, d, key.data());
             ref.rope(key.data(), cosine.data() + t * d / 2, sine.data() + t * d / 2, d);
-            if (bits == 8) ref.rotate(key.data(), turn, false, nullptr);
+            if (bits == 8) ref.rotate(key.data(), turn.host.r, false, nullptr);
             const uint8_t* stored = table[(start + t) / kSegment];
             const size_t at = size_t{h} * kSegment + (start + t) % kSegment;
             const uint8_t *kc = stored, *vc = stored + values;
