@@ -1,14 +1,19 @@
 #include "converter/job/calibration.h"
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <flatbuffers/flatbuffers.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
+#include <span>
 
 #include "converter/base/error.h"
 #include "converter/models/float/sample.h"
+#include "converter/quantize/random.h"
 #include "runtime/tokenizer/chat.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -203,6 +208,14 @@ std::optional<CalibrationSet> from_model(const Model& model, const CalibrationOp
   return set;
 }
 
+// What a sequence serves is told by its place (job/sequences.h): text and the model's own have to be mixed.
+at::Tensor random_order(const CalibrationOptions& options) {
+  at::Tensor order = at::arange(options.n_sequences, at::kLong);
+  NamedRandom(options.seed, "order of calibration")
+      .shuffle(std::span(order.data_ptr<int64_t>(), size_t(order.numel())));
+  return order;
+}
+
 }  // namespace
 
 std::optional<CalibrationSet> make_calibration(const Model& model, const CalibrationOptions& options,
@@ -213,7 +226,23 @@ std::optional<CalibrationSet> make_calibration(const Model& model, const Calibra
                             options.n_sequences, options.length));
   if (options.text.empty()) return from_model(model, options, forward, progress);
   if (progress && !progress(0.0)) return std::nullopt;
-  CalibrationSet set = from_text(model, options);
+  CalibrationOptions of_text = options;
+  if (options.sampled_share > 0) {
+    const double share = 1 - options.sampled_share;
+    of_text.n_sequences = std::max<int64_t>(1, std::llround(share * static_cast<double>(options.n_sequences)));
+    of_text.least_sequences = 1;
+  }
+  CalibrationSet set = from_text(model, of_text);
+  if (options.sampled_share > 0) {
+    CalibrationOptions of_model = options;
+    of_model.n_sequences = options.n_sequences - set.tokens.size(0);
+    if (of_model.n_sequences > 0) {
+      const auto sampled = from_model(model, of_model, forward, progress);
+      if (!sampled) return std::nullopt;
+      set.tokens = at::cat({set.tokens, sampled->tokens}).index_select(0, random_order(options));
+      set.description += "; " + sampled->description;
+    }
+  }
   if (progress && !progress(1.0)) return std::nullopt;
   return set;
 }

@@ -31,6 +31,9 @@ struct CalibrationOptions {
   std::filesystem::path text{};
   std::vector<std::string> json_fields{"text"};  // strings of each JSON line that are read, in this order
   bool random_windows = false;                   // sequences at random places by `seed` instead of evenly spread
+  // Beside the text: this share of the sequences is sampled from the model, in random order with the others, and as many
+  // more as the text is short of its own share. Below 1.
+  double sampled_share = 0;
 
   double temperature = 1.0;
   int top_k = 0;               // 0: off

@@ -75,7 +75,7 @@ at::Tensor select(const at::Tensor& tokens, std::vector<int64_t> sequences) {
 // Work in units of progress: multiply-adds, times factors fitted roughly to the steps of SmolLM2-135M on two CPU cores.
 struct Costs {
   double tokens;          // of the calibration set
-  double sampled_tokens;  // with those that are trained on
+  double sampled_tokens;  // written by the model, with those that are trained on
   // One token at a time reads all weights: several times slower than the forward pass of whole sequences.
   double sampling(const Plan& plan) const { return 5 * sampled_tokens * static_cast<double>(plan.parameters); }
   double forward(double weights) const { return 2 * tokens * weights; }
@@ -110,7 +110,7 @@ class Conversion {
         curvatures_(model, plan, work) {
     costs_.tokens =
         plan.needs_calibration ? double(options.calibration_sequences) * double(options.calibration_length) : 0;
-    costs_.sampled_tokens = double(wanted_sequences(options)) * double(options.calibration_length);
+    costs_.sampled_tokens = options.sampled() * double(wanted_sequences(options)) * double(options.calibration_length);
   }
 
   // Every part of the plan finished and on disk, in the plan's order.
@@ -147,7 +147,7 @@ class Conversion {
     tokens();
     return sequences_;
   }
-  double drawing_cost() const { return options_.calibration.empty() ? costs_.sampling(plan_) : 0; }
+  double drawing_cost() const { return costs_.sampling(plan_); }
   const FloatPass& pass() const { return pass_; }
 
  private:
@@ -254,13 +254,13 @@ class Conversion {
       if (parts_.back()) done_ += cost;
     }
     if (plan_.needs_calibration) {
-      if (options_.calibration.empty()) total += costs_.sampling(plan_);
+      total += costs_.sampling(plan_);
       const int layers = static_cast<int>(model_.architecture().n_layers);
       for (int layer = 0; layer < layers; ++layer) total += block_cost(layer);
       int finished = 0;
       for (; finished < layers && block_finished(finished); ++finished) done_ += block_cost(finished);
       done_ += progressive_.cost_before(finished);
-      if (work_.contains("tokens") && options_.calibration.empty()) done_ += costs_.sampling(plan_);
+      if (work_.contains("tokens")) done_ += costs_.sampling(plan_);
     }
     if (options_.curvature_count() > 0) total += curvature_cost();
     total += progressive_.cost();
@@ -376,8 +376,8 @@ class Conversion {
   }
 
   at::Tensor draw_tokens() {
-    const bool sampled = options_.calibration.empty();
-    const double cost = sampled ? costs_.sampling(plan_) : 0;
+    const bool sampled = options_.sampled() > 0;
+    const double cost = costs_.sampling(plan_);
     at::Tensor tokens = pass_.calibration_tokens([&](double fraction) {
       reporter_.progress(sampled ? "sampling text" : "reading text", done_ + fraction * cost);
       return !stop_requested();

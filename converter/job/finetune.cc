@@ -19,6 +19,7 @@ namespace {
 constexpr int64_t kWarmUp = 5;           // steps
 constexpr double kFloor = 0.03;          // of the learning rate at the end
 constexpr int64_t kMostSteps = 1 << 17;  // with a time limit
+constexpr double kStepsOfCheck = 8;      // as long as so many steps may the check of the written file take
 
 double block_weights(const Plan& plan) { return static_cast<double>(plan.block_weights); }
 
@@ -150,7 +151,7 @@ Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seco
     if (std::isfinite(seconds_left) && step == kWarmUp && earlier_seconds == 0) {
       // The learning rate has not depended on the number of steps so far: now it is chosen, once.
       const double per_step = seconds_since(first_step) / static_cast<double>(step);
-      const double left = seconds_left - seconds_since(started);
+      const double left = seconds_left - seconds_since(started) - (options_.check ? kStepsOfCheck * per_step : 0);
       const double measuring = per_step * static_cast<double>(sequences_.held_out.size()) / kSequencesPerStep;
       tuning.planned_steps =
           std::clamp<int64_t>(step + static_cast<int64_t>((0.97 * left - measuring) / per_step), step, most);

@@ -24,6 +24,7 @@ at::Tensor FloatPass::calibration_tokens(const std::function<bool(double)>& prog
   o.length = options_.calibration_length;
   o.seed = options_.seed;
   o.text = options_.calibration;
+  o.sampled_share = o.text.empty() ? 0 : options_.sampled();
   o.json_fields = options_.calibration_fields;
   auto set = make_calibration(model_, o, forward_, progress);
   if (!set) throw Interrupted{};

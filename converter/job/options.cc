@@ -127,6 +127,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   int embedding_bits = 0, head_bits = 0;
   int curvature_sequences = -1;
   int64_t progressive_tokens = -1;
+  double sampled_share = -1;
   std::vector<std::string> overrides;
   std::string time_limit, size;
   double wanted_bits = o.bits;
@@ -191,7 +192,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
          "--progressive-tokens", progressive_tokens,
          "tokens on which the blocks that are still in floats are trained to make up for those quantized "
          "before them; 0: none (default: as many as --train-tokens, 0 where it would take more than half of the "
-         "memory: 8 bytes a weight, 12 below 400 million; with --time-limit what a third of it allows)")
+         "memory: 8 bytes a weight, 12 below 400 million; with --time-limit what half of it allows)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->group(what);
   app.add_option("--time-limit", time_limit,
@@ -207,6 +208,12 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
 
   what = "Calibration";
   app.add_option("--calibration", o.calibration, "text file or .jsonl; default: text sampled from the model itself")
+      ->group(what);
+  app.add_option(
+         "--sampled-share", sampled_share,
+         "share of the sequences that the model writes itself, beside --calibration FILE (default 0.5, and 0 with "
+         "--effort none)")
+      ->check(CLI::Range(0.0, 1.0))
       ->group(what);
   app.add_option("--calibration-field", o.calibration_fields, "JSONL fields that hold text, repeatable (default: text)")
       ->allow_extra_args(false)
@@ -338,6 +345,10 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
       return fail("--method quip is scalar: --lattice and --group apply to --method unisvq only");
     o.descent = 0;
   }
+  if (sampled_share >= 0) o.sampled_share = sampled_share;
+  if (o.calibration.empty() && sampled_share >= 0)
+    return fail("--sampled-share needs --calibration: without a text the model writes everything");
+  if (sampled_share == 1) return fail("--sampled-share 1 leaves no use for --calibration");
   if (o.quiet && o.json) return fail("--quiet and --json exclude each other");
   if (o.threads == 0) o.threads = available_cpus();
   return std::nullopt;
@@ -363,6 +374,7 @@ nlohmann::ordered_json recipe(const Options& o) {
   if (o.method == "unisvq") j["prefix"] = o.prefix;
   j["calibration_sequences"] = o.calibration_sequences;
   j["calibration_length"] = o.calibration_length;
+  if (!o.calibration.empty()) j["sampled_share"] = o.sampled();
   if (o.curvature_count() > 0) {
     j["curvature_sequences"] = o.curvature_count();
     j["output_damping"] = o.output_damping;

@@ -29,6 +29,7 @@ struct Options {
 
   std::filesystem::path calibration;                    // empty: sampled from the model
   std::vector<std::string> calibration_fields{"text"};  // JSONL: string fields that are read
+  std::optional<double> sampled_share;                  // written by the model beside the text
   std::string prefix = "quantized";                     // whose outputs a block is calibrated on: "quantized", "float"
   int calibration_sequences = 64;
   int calibration_length = 512;            // tokens
@@ -38,7 +39,7 @@ struct Options {
 
   std::string effort = "fast";                // fine-tuning: "none", "fast", "full"
   std::optional<int64_t> progressive_tokens;  // trained on while quantizing; default: by effort and size of the model
-  bool progressive_by_time = false;           // instead, what a third of time_limit allows
+  bool progressive_by_time = false;           // instead, what half of time_limit allows
   int64_t train_tokens = 0;                   // tokens trained on, counting repetitions; 0: by effort
   double time_limit = 0;                      // seconds for the whole conversion; 0: none
   double scale_rate = 4e-3, map_rate = 2e-3;  // learning rates, relative to the parameters' magnitudes
@@ -68,6 +69,9 @@ struct Options {
   // There are rotations, and with them an input scale.
   bool rotates() const { return method == "unisvq" || method == "quip" || method == "lcqat"; }
   int head_width() const { return head_bits.value_or(default_end_width()); }
+  // The share of the sequences that the model writes itself. What is trained on one kind of text alone is worse on
+  // others.
+  double sampled() const { return calibration.empty() ? 1 : sampled_share.value_or(trains() ? 0.5 : 0); }
   int default_end_width() const { return bits == 16 ? 16 : size_budget > 0 ? 2 : 4; }
 };
 

@@ -1,5 +1,6 @@
 #include "converter/job/plan.h"
 
+#include <fmt/format.h>
 #include <fnmatch.h>
 
 #include <algorithm>
@@ -396,7 +397,10 @@ std::string describe_calibration(const Plan& plan, const Options& o, const std::
       std::to_string(o.calibration_sequences) + " sequences of " + std::to_string(o.calibration_length) + " tokens";
   if (o.calibration.empty()) return "sampled from the model: " + amount + ", seed " + std::to_string(o.seed) + training;
   const std::string hash = calibration_hash.empty() ? "" : " (XXH3-128 " + calibration_hash + ")";
-  return o.calibration.filename().string() + hash + ": " + amount + training;
+  const std::string mixed =
+      o.sampled() > 0 ? fmt::format(", {:.0f} % of them sampled from the model, seed {}", 100 * o.sampled(), o.seed)
+                      : "";
+  return o.calibration.filename().string() + hash + ": " + amount + mixed + training;
 }
 
 fb::ModelT describe_model(const Model& model, const Plan& plan, const Options& options, const std::string& source_hash,

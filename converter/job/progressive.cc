@@ -26,7 +26,7 @@ constexpr int kStages = 10;               // about as many trainings a model
 constexpr double kRate = 4e-4;            // learning rate of weights, of their mean magnitude
 constexpr double kLastStageFloor = 0.1;   // of the learning rate in the last stage
 constexpr int64_t kStageWarmUp = 3;       // steps of every stage
-constexpr double kShareOfTime = 1.0 / 3;  // of a time limit, that all stages may take
+constexpr double kShareOfTime = 0.5;      // of a time limit, that all stages may take
 constexpr const char* kStageStepsState = "progressive.steps";
 
 }  // namespace

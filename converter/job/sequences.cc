@@ -1,14 +1,15 @@
 #include "converter/job/sequences.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace svq::convert {
 
 namespace {
 
 constexpr int64_t kHeldOut = 8;
-// Sampling costs about as much as training on the tokens: what is sampled is used twice.
-constexpr int64_t kEpochsOfSampled = 2;
+// Sampling costs about as much as training on the tokens: what is sampled is used twice, and a text once.
+double epochs(const Options& o) { return 1 + o.sampled(); }
 
 }  // namespace
 
@@ -22,7 +23,7 @@ int64_t wanted_sequences(const Options& o) {
   if (!o.trains()) return o.calibration_sequences + kHeldOut;
   const int64_t all =
       std::max(training_steps(o) * kSequencesPerStep, o.progressive_tokens.value_or(0) / o.calibration_length);
-  const int64_t distinct = o.calibration.empty() ? (all + kEpochsOfSampled - 1) / kEpochsOfSampled : all;
+  const auto distinct = static_cast<int64_t>(std::ceil(static_cast<double>(all) / epochs(o)));
   return std::max<int64_t>(distinct, o.calibration_sequences) + kHeldOut;
 }
 

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <span>
 #include <string_view>
+#include <utility>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -26,6 +28,11 @@ class NamedRandom {
   double normal() {                                                                 // Box-Muller
     const double radius = std::sqrt(-2.0 * std::log(uniform()));
     return radius * std::cos(2.0 * std::numbers::pi * uniform());
+  }
+  // Fisher and Yates.
+  template <class T>
+  void shuffle(std::span<T> values) {
+    for (size_t k = values.size(); k-- > 1;) std::swap(values[k], values[next() % (k + 1)]);
   }
 
  private:

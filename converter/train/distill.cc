@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <string>
 
 #include "converter/quantize/random.h"
@@ -165,8 +166,7 @@ std::vector<int64_t> sequences_of_step(int64_t step, int64_t per_step, const std
       epoch = i / n;
       order = sequences;
       NamedRandom random(seed, "epoch " + std::to_string(epoch));
-      for (int64_t k = n - 1; k > 0; --k)
-        std::swap(order[static_cast<size_t>(k)], order[random.next() % static_cast<uint64_t>(k + 1)]);
+      random.shuffle(std::span(order));
     }
     chosen.push_back(order[static_cast<size_t>(i % n)]);
   }

@@ -1,16 +1,24 @@
 // Sampling with a KV cache, and calibration sequences from files and from the model.
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
 
 #include "converter/job/calibration.h"
+#include "converter/models/float/decode_attention.h"
 #include "converter/models/float/decoder.h"
 #include "converter/models/float/evaluate.h"
 #include "converter/models/float/sample.h"
@@ -45,6 +53,22 @@ TEST_P(DecoderTest, StepsEqualTheFullForwardPass) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Architectures, DecoderTest, testing::Combine(testing::Values(0, 1, 2), testing::Bool()));
+
+TEST(DecodeAttention, EqualsSoftmaxOfProducts) {
+  at::manual_seed(3);
+  for (const int64_t dim : {6, 16, 64, 80}) {
+    for (const int64_t keys : {1, 5, 37}) {
+      constexpr int64_t kGroup = 3;
+      const at::Tensor q = at::randn({kGroup, dim}), k = at::randn({keys, dim}), v = at::randn({keys, dim});
+      const at::Tensor expected = at::mm(at::softmax(at::mm(q, k.t()), -1), v);
+      at::Tensor out = at::full({kGroup, dim}, 7.0f), scores = at::empty({kGroup, keys});
+      attend_one(q.data_ptr<float>(), k.data_ptr<float>(), v.data_ptr<float>(), kGroup, keys, dim,
+                 scores.data_ptr<float>(), out.data_ptr<float>());
+      EXPECT_LT((out - expected).abs().max().item<double>(), 2e-6 * std::sqrt(static_cast<double>(dim)))
+          << dim << " values, " << keys << " keys";
+    }
+  }
+}
 
 TEST(Pick, InvertsTheCumulativeDistribution) {
   const float p[] = {0.0f, 0.25f, 0.0f, 0.5f, 0.25f, 0.0f};
@@ -190,6 +214,30 @@ TEST_F(CalibrationTest, RandomWindowsDependOnTheSeed) {
   EXPECT_TRUE(a.equal(make_calibration(model_, options, {})->tokens));
   options.seed = 2;
   EXPECT_FALSE(a.equal(make_calibration(model_, options, {})->tokens));
+}
+
+TEST_F(CalibrationTest, TextAndTheModelsOwnAreMixed) {
+  CalibrationOptions options{.n_sequences = 40,
+                             .length = 10,
+                             .seed = 1,
+                             .text = write("a.txt", std::string(1000, 'a')),
+                             .sampled_share = 0.25};
+  const auto texts = [&](const at::Tensor& tokens) {
+    std::vector<bool> of_text;
+    for (int64_t i = 0; i < tokens.size(0); ++i) of_text.push_back((tokens[i] == 'a').all().item<bool>());
+    return of_text;
+  };
+  const auto set = make_calibration(model_, options, {});
+  ASSERT_EQ(set->tokens.sizes(), (std::vector<int64_t>{40, 10}));
+  const std::vector<bool> of_text = texts(set->tokens);
+  EXPECT_EQ(std::count(of_text.begin(), of_text.end(), true), 30);
+  EXPECT_FALSE(std::is_partitioned(of_text.begin(), of_text.end(), [](bool b) { return b; }));
+  EXPECT_TRUE(set->tokens.equal(make_calibration(model_, options, {})->tokens));
+  // The model makes up for a text that is too short.
+  options.text = write("short.txt", std::string(100, 'a'));
+  const std::vector<bool> few = texts(make_calibration(model_, options, {})->tokens);
+  EXPECT_EQ(few.size(), 40u);
+  EXPECT_EQ(std::count(few.begin(), few.end(), true), 10);
 }
 
 TEST_F(CalibrationTest, SequencesBeginAsTheModelWants) {

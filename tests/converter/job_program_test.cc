@@ -54,6 +54,12 @@ TEST_F(Program, WrongOptionsAreNamed) {
   expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "3"}, {"--time-limit 3", "1h30m"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "1h", "--effort", "none"}, {"--time-limit"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--time-limit", "1h", "--train-tokens", "9"}, {"--train-tokens"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--sampled-share", "0.5"}, {"--sampled-share", "--calibration"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "t.txt", "--sampled-share", "1"}, {"--sampled-share 1"},
+                 2);
+  for (const char* share : {"1.5", "-1", "nan"})
+    expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "t.txt", "--sampled-share", share},
+                   {"--sampled-share", share}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q"}, {"PATTERN=BITS"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q=7"}, {"blocks.0.q=7"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--map-columns", "6"}, {"--map-columns 6", "multiple"}, 2);

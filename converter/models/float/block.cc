@@ -13,8 +13,10 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <vector>
 
 #include "converter/base/error.h"
+#include "converter/models/float/decode_attention.h"
 
 namespace svq::convert {
 
@@ -143,8 +145,22 @@ at::Tensor FloatBlock::step(const at::Tensor& hidden, int64_t position, const Ro
                                .view({batch * n_kv_heads_, group, head_dim_});
   const at::Tensor k_seen = cache.k.flatten(0, 1).narrow(1, first, keys);
   const at::Tensor v_seen = cache.v.flatten(0, 1).narrow(1, first, keys);
-  const at::Tensor weights = at::softmax(at::bmm(query, k_seen.transpose(1, 2)), -1);
-  at::Tensor x = hidden + o(at::bmm(weights, v_seen).view({batch, n_heads_ * head_dim_}));
+  at::Tensor mixed;
+  if (hidden.is_cpu()) {
+    mixed = at::empty_like(query);
+    at::parallel_for(0, batch * n_kv_heads_, 1, [&](int64_t begin, int64_t end) {
+      std::vector<float> scores(static_cast<size_t>(group * keys));
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t heads_at = i * group * head_dim_;
+        attend_one(query.data_ptr<float>() + heads_at, k_seen.data_ptr<float>() + i * k_seen.stride(0),
+                   v_seen.data_ptr<float>() + i * v_seen.stride(0), group, keys, head_dim_, scores.data(),
+                   mixed.data_ptr<float>() + heads_at);
+      }
+    });
+  } else {
+    mixed = at::bmm(at::softmax(at::bmm(query, k_seen.transpose(1, 2)), -1), v_seen);
+  }
+  at::Tensor x = hidden + o(mixed.view({batch, n_heads_ * head_dim_}));
   add_feed_forward(x, {});
   return x;
 }

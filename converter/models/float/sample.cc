@@ -19,7 +19,7 @@ namespace svq::convert {
 
 namespace {
 
-constexpr int64_t kMaxBatch = 64;
+constexpr int64_t kMaxBatch = 128;
 
 uint64_t mix(uint64_t z) {
   z += 0x9e3779b97f4a7c15u;
