@@ -66,6 +66,13 @@ TEST(DecodeAttention, EqualsSoftmaxOfProducts) {
                  scores.data_ptr<float>(), out.data_ptr<float>());
       EXPECT_LT((out - expected).abs().max().item<double>(), 2e-6 * std::sqrt(static_cast<double>(dim)))
           << dim << " values, " << keys << " keys";
+
+      const at::Tensor half_k = k.to(at::kBFloat16), half_v = v.to(at::kBFloat16);
+      const at::Tensor halved = at::mm(at::softmax(at::mm(q, half_k.to(at::kFloat).t()), -1), half_v.to(at::kFloat));
+      attend_one(q.data_ptr<float>(), static_cast<const uint16_t*>(half_k.data_ptr()),
+                 static_cast<const uint16_t*>(half_v.data_ptr()), kGroup, keys, dim, scores.data_ptr<float>(),
+                 out.data_ptr<float>());
+      EXPECT_LT((out - halved).abs().max().item<double>(), 2e-6 * std::sqrt(static_cast<double>(dim)));
     }
   }
 }
@@ -128,7 +135,7 @@ TEST(Sample, ARunIsRepeatedExactlyAndTheSeedMatters) {
   EXPECT_FALSE(a[0].equal(a[1]));
   // A budget for the cache of two sequences, with and without the weights in memory.
   for (const uint64_t weights : {Decoder::weight_bytes(model, {}), uint64_t{0}}) {
-    const uint64_t budget = weights * 4 + 4 * Decoder::cache_bytes(model, 20);
+    const uint64_t budget = weights * 4 + 4 * Decoder::cache_bytes(model, 20, {});
     EXPECT_TRUE(a.equal(sample_sequences(model, scripts, {.length = 20, .seed = 1, .memory_budget = budget}, {}, {})));
   }
 }

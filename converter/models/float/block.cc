@@ -148,15 +148,21 @@ at::Tensor FloatBlock::step(const at::Tensor& hidden, int64_t position, const Ro
   at::Tensor mixed;
   if (hidden.is_cpu()) {
     mixed = at::empty_like(query);
-    at::parallel_for(0, batch * n_kv_heads_, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> scores(static_cast<size_t>(group * keys));
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t heads_at = i * group * head_dim_;
-        attend_one(query.data_ptr<float>() + heads_at, k_seen.data_ptr<float>() + i * k_seen.stride(0),
-                   v_seen.data_ptr<float>() + i * v_seen.stride(0), group, keys, head_dim_, scores.data(),
-                   mixed.data_ptr<float>() + heads_at);
-      }
-    });
+    const auto attend = [&](const auto* k_data, const auto* v_data) {
+      at::parallel_for(0, batch * n_kv_heads_, 1, [&](int64_t begin, int64_t end) {
+        std::vector<float> scores(static_cast<size_t>(group * keys));
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t heads_at = i * group * head_dim_;
+          attend_one(query.data_ptr<float>() + heads_at, k_data + i * k_seen.stride(0), v_data + i * v_seen.stride(0),
+                     group, keys, head_dim_, scores.data(), mixed.data_ptr<float>() + heads_at);
+        }
+      });
+    };
+    if (k_seen.scalar_type() == at::kBFloat16) {
+      attend(static_cast<const uint16_t*>(k_seen.data_ptr()), static_cast<const uint16_t*>(v_seen.data_ptr()));
+    } else {
+      attend(k_seen.data_ptr<float>(), v_seen.data_ptr<float>());
+    }
   } else {
     mixed = at::bmm(at::softmax(at::bmm(query, k_seen.transpose(1, 2)), -1), v_seen);
   }

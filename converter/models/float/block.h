@@ -27,7 +27,8 @@ struct BlockHooks {
   std::function<void(const at::Tensor&)> down_in;
 };
 
-// Keys and values of the positions that a block has seen. Both [batch, n_kv_heads, capacity, head_dim] f32.
+// Keys and values of the positions that a block has seen. Both [batch, n_kv_heads, capacity, head_dim], f32; on the CPU
+// also bfloat16.
 struct KvCache {
   at::Tensor k, v;
 };

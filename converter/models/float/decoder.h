@@ -25,7 +25,7 @@ class Decoder {
 
   // Bytes of the weights when kept, and of the cache of one sequence.
   static uint64_t weight_bytes(const Model& model, const ForwardOptions& options);
-  static uint64_t cache_bytes(const Model& model, int64_t length);
+  static uint64_t cache_bytes(const Model& model, int64_t length, const ForwardOptions& options);
 
  private:
   const Model& model_;

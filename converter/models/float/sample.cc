@@ -98,7 +98,8 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
   const uint64_t weights = Decoder::weight_bytes(model, forward);
   const bool keep_weights = weights <= for_weights;
   const uint64_t room = keep_weights ? budget - weights : budget / 2;
-  const uint64_t fitting = std::max<uint64_t>(1, room / std::max<uint64_t>(1, Decoder::cache_bytes(model, length)));
+  const uint64_t fitting =
+      std::max<uint64_t>(1, room / std::max<uint64_t>(1, Decoder::cache_bytes(model, length, forward)));
   const int64_t batch = std::min({n, kMaxBatch, static_cast<int64_t>(std::min<uint64_t>(fitting, kMaxBatch))});
 
   at::Tensor out = at::empty({n, length}, at::kLong);
