@@ -192,7 +192,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
          "--progressive-tokens", progressive_tokens,
          "tokens on which the blocks that are still in floats are trained to make up for those quantized "
          "before them; 0: none (default: as many as --train-tokens, 0 where it would take more than half of the "
-         "memory: 8 bytes a weight, 12 below 400 million; with --time-limit what half of it allows)")
+         "memory: 8 bytes a weight, 12 below 400 million; with --time-limit what half of the time for training allows)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->group(what);
   app.add_option("--time-limit", time_limit,

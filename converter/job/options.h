@@ -39,7 +39,7 @@ struct Options {
 
   std::string effort = "fast";                // fine-tuning: "none", "fast", "full"
   std::optional<int64_t> progressive_tokens;  // trained on while quantizing; default: by effort and size of the model
-  bool progressive_by_time = false;           // instead, what half of time_limit allows
+  bool progressive_by_time = false;           // instead, what half of the time for training allows
   int64_t train_tokens = 0;                   // tokens trained on, counting repetitions; 0: by effort
   double time_limit = 0;                      // seconds for the whole conversion; 0: none
   double scale_rate = 4e-3, map_rate = 2e-3;  // learning rates, relative to the parameters' magnitudes

@@ -7,7 +7,6 @@
 
 #include "converter/base/error.h"
 #include "converter/job/cancel.h"
-#include "converter/job/clock.h"
 #include "converter/job/group_writer.h"
 #include "converter/job/preflight.h"
 #include "converter/job/prefix.h"
@@ -22,11 +21,11 @@ namespace svq::convert {
 
 namespace {
 
-constexpr int kStages = 10;               // about as many trainings a model
-constexpr double kRate = 4e-4;            // learning rate of weights, of their mean magnitude
-constexpr double kLastStageFloor = 0.1;   // of the learning rate in the last stage
-constexpr int64_t kStageWarmUp = 3;       // steps of every stage
-constexpr double kShareOfTime = 0.5;      // of a time limit, that all stages may take
+constexpr int kStages = 10;              // about as many trainings a model
+constexpr double kRate = 4e-4;           // learning rate of weights, of their mean magnitude
+constexpr double kLastStageFloor = 0.1;  // of the learning rate in the last stage
+constexpr int64_t kStageWarmUp = 3;      // steps of every stage
+constexpr double kShareOfTime = 0.5;     // of what a time limit leaves for training, that all stages may take
 constexpr const char* kStageStepsState = "progressive.steps";
 
 }  // namespace
@@ -54,10 +53,11 @@ Progressive::Progressive(const Model& model, const Options& options, const Plan&
 }
 
 // A step goes forward through all blocks and back through those from `first` on; on average through half of them.
-void Progressive::choose_steps(double seconds_per_step, int first) {
+void Progressive::choose_steps(double seconds_per_step, double seconds_per_block, int first) {
   const double back = static_cast<double>(layers_ - first) / layers_;
   const double mean = seconds_per_step * (1 + 2 * 0.5) / (1 + 2 * back);
-  steps_ = std::max(kStageWarmUp, static_cast<int64_t>(kShareOfTime * options_.time_limit / stages_ / mean));
+  const double left = options_.time_limit - work_.seconds_spent() - seconds_per_block * (layers_ - first);
+  steps_ = std::max(kStageWarmUp, static_cast<int64_t>(kShareOfTime * left / stages_ / mean));
   steps_chosen_ = true;
   work_.save(kStageStepsState, std::as_bytes(std::span(&steps_, 1)));
   reporter_.note("the time limit allows " + std::to_string(steps_) + " steps in each of " + std::to_string(stages_) +
@@ -107,6 +107,10 @@ void Progressive::hold(int first, const at::Tensor& values) {
 void Progressive::prepare(int layer, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
                           const SequencePlan& sequences, double& done) {
   if (!enabled()) return;
+  if (!begun_) {
+    begun_ = Clock::now();
+    begun_with_ = layer;
+  }
   const int wanted = layer / every_ * every_;
   if (wanted == stage_) return;
   tuned_.clear();
@@ -176,6 +180,14 @@ Student Progressive::make_student(int first, const std::vector<std::unique_ptr<f
 void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
                         const SequencePlan& sequences, double& done) {
   const auto started = Clock::now();
+  // Of the first stage; a run that resumes right there has not seen a block, and goes by what their codes took.
+  double per_block = seconds_since(*begun_) / std::max(1, first - begun_with_);
+  if (first <= begun_with_) {
+    per_block = 0;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (plan_.groups[i].layer >= 0 && plan_.groups[i].layer < first) per_block += 3 * parts[i]->seconds / first;
+    }
+  }
   if (!teacher_.hidden.defined()) {
     teacher_ = make_teacher(model_, pass_, tokens, work_, reporter_, done, teacher_cost());
     done += teacher_cost();
@@ -201,7 +213,7 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
     optimizer.step(
         before + step < kStageWarmUp ? warm : warm * cosine_rate(before + step, stages_ * steps_, 0, kLastStageFloor));
     if (!steps_chosen_ && step + 1 == kStageWarmUp)
-      choose_steps(seconds_since(first_step) / static_cast<double>(kStageWarmUp), first);
+      choose_steps(seconds_since(first_step) / static_cast<double>(kStageWarmUp), per_block, first);
   }
   done += stage_cost();
   reporter_.group_done(name, 0, seconds_since(started), done);

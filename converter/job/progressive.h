@@ -5,8 +5,10 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "converter/job/clock.h"
 #include "converter/job/float_pass.h"
 #include "converter/job/plan.h"
 #include "converter/job/reporter.h"
@@ -38,8 +40,9 @@ class Progressive {
  private:
   double stage_cost() const;
   double teacher_cost() const;
-  // Measured on the first steps of the first stage that runs; kept in the work directory.
-  void choose_steps(double seconds_per_step, int first);
+  // Measured on the first steps of the first stage that runs; kept in the work directory. seconds_per_block: of
+  // quantization.
+  void choose_steps(double seconds_per_step, double seconds_per_block, int first);
   std::string tag(int first) const { return "progressive." + std::to_string(first); }
   // Linears of blocks from `first` on that are trained, in order.
   std::vector<std::pair<const PlannedGroup*, size_t>> trained_linears(int first) const;
@@ -57,8 +60,10 @@ class Progressive {
   const FloatPass& pass_;
   TunedModel tuned_;
   Teacher teacher_;
-  at::Tensor values_;  // of trained_linears(stage_)
-  int stage_ = 0;      // first block of the stage whose weights model() gives
+  at::Tensor values_;                       // of trained_linears(stage_)
+  int stage_ = 0;                           // first block of the stage whose weights model() gives
+  std::optional<Clock::time_point> begun_;  // when the first block was asked for, and which it was
+  int begun_with_ = 0;
   int layers_, every_, stages_;
   int64_t steps_ = 0;         // of a stage
   bool steps_chosen_ = true;  // not yet, if they depend on the time that one takes

@@ -371,12 +371,12 @@ TEST_F(Program, FineTuningGoesOnAfterAnyInterruption) {
 TEST_F(Program, TrainingWhileQuantizingGivesBetterCodes) {
   write_model();
   const auto divergence = [&](const char* tokens) {
-    const ProgramResult result =
-        run(tuned({"tiny.gguf", "-o", "t.svq", "--json", "--force", "--progressive-tokens", tokens}, 128));
+    const ProgramResult result = run(
+        tuned({"tiny.gguf", "-o", "t.svq", "--json", "--force", "--seed", "1", "--progressive-tokens", tokens}, 128));
     EXPECT_EQ(result.status, 0) << result.err;
     return summary_of(result).at("tuning").at("quantized").at("kl").get<double>();
   };
-  EXPECT_LT(divergence("8192"), divergence("0"));
+  EXPECT_LT(divergence("65536"), 0.9 * divergence("0"));  // 0.80 (seed 1 and 2), 0.99 (0)
   const ProgramResult without = run(quick({"tiny.gguf", "-o", "t.svq", "--progressive-tokens", "64"}));
   EXPECT_NE(without.status, 0);
   EXPECT_NE(without.err.find("--effort"), std::string::npos) << without.err;
