@@ -8,3 +8,6 @@
 #else
 #define SVQ_CLONES
 #endif
+
+// For what a cloned function calls and has to be compiled with it.
+#define SVQ_INLINE inline __attribute__((always_inline))

@@ -3,11 +3,13 @@
 #include <bit>
 #include <cstdint>
 
+#include "converter/base/clones.h"
+
 namespace svq::convert {
 
 // e^x for |x| < 87, to about 2 ulp, by the method of Cephes: x = n ln 2 + r, |r| ≤ ln 2 / 2, and a polynomial of r.
 // Beyond that the value at the end of the range; -inf gives about 1e-38.
-inline __attribute__((always_inline)) float exp_of(float x) {
+SVQ_INLINE float exp_of(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
   const float shifted = x * 1.44269504f + 12582912.0f;  // rounds to an integer in the low bits

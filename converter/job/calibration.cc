@@ -196,11 +196,12 @@ std::optional<CalibrationSet> from_model(const Model& model, const CalibrationOp
   sampling.top_k = options.top_k;
   sampling.seed = options.seed;
   sampling.memory_budget = options.memory_budget;
+  sampling.seconds = options.sampling_seconds;
   CalibrationSet set;
   set.tokens = sample_sequences(model, scripts, sampling, forward, progress);
   if (!set.tokens.defined()) return std::nullopt;
   set.description = fmt::format("{} sequences of {} tokens sampled from the model itself, {}; temperature {}, seed {}",
-                                options.n_sequences, options.length,
+                                set.tokens.size(0), options.length,
                                 !chat                ? "plain text"
                                 : with_tools.empty() ? "half of them chats"
                                                      : "half of them chats, of which half with tools",
@@ -209,10 +210,9 @@ std::optional<CalibrationSet> from_model(const Model& model, const CalibrationOp
 }
 
 // What a sequence serves is told by its place (job/sequences.h): text and the model's own have to be mixed.
-at::Tensor random_order(const CalibrationOptions& options) {
-  at::Tensor order = at::arange(options.n_sequences, at::kLong);
-  NamedRandom(options.seed, "order of calibration")
-      .shuffle(std::span(order.data_ptr<int64_t>(), size_t(order.numel())));
+at::Tensor random_order(int64_t n_sequences, uint64_t seed) {
+  at::Tensor order = at::arange(n_sequences, at::kLong);
+  NamedRandom(seed, "order of calibration").shuffle(std::span(order.data_ptr<int64_t>(), size_t(order.numel())));
   return order;
 }
 
@@ -239,7 +239,12 @@ std::optional<CalibrationSet> make_calibration(const Model& model, const Calibra
     if (of_model.n_sequences > 0) {
       const auto sampled = from_model(model, of_model, forward, progress);
       if (!sampled) return std::nullopt;
-      set.tokens = at::cat({set.tokens, sampled->tokens}).index_select(0, random_order(options));
+      if (const int64_t written = sampled->tokens.size(0); written < of_model.n_sequences) {
+        of_text.n_sequences = std::max<int64_t>(1, written * set.tokens.size(0) / of_model.n_sequences);
+        set = from_text(model, of_text);
+      }
+      set.tokens = at::cat({set.tokens, sampled->tokens});
+      set.tokens = set.tokens.index_select(0, random_order(set.tokens.size(0), options.seed));
       set.description += "; " + sampled->description;
     }
   }

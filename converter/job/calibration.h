@@ -31,13 +31,15 @@ struct CalibrationOptions {
   std::filesystem::path text{};
   std::vector<std::string> json_fields{"text"};  // strings of each JSON line that are read, in this order
   bool random_windows = false;                   // sequences at random places by `seed` instead of evenly spread
-  // Beside the text: this share of the sequences is sampled from the model, in random order with the others, and as many
-  // more as the text is short of its own share. Below 1.
+  // Beside the text: this share of the sequences is sampled from the model, in random order with the others, and as
+  // many more as the text is short of its own share. Below 1.
   double sampled_share = 0;
 
   double temperature = 1.0;
   int top_k = 0;               // 0: off
   uint64_t memory_budget = 0;  // bytes for sampling; 0: half of this machine's memory
+  // For sampling: what would take longer is not begun, and the text's share shrinks with it; 0: no limit.
+  double sampling_seconds = 0;
 };
 
 // progress(fraction) returning false cancels; may be empty. Returns nothing if cancelled. Throws Error with one

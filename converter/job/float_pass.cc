@@ -10,12 +10,23 @@
 #include "converter/models/float/vocabulary.h"
 
 namespace svq::convert {
+namespace {
 
-FloatPass::FloatPass(const Model& model, const Options& options) : model_(model), options_(options) {
-  forward_.device = choose_device(options.device);
+// Of a time limit, at the most: training is worth more than new text to train on.
+constexpr double kSamplingShare = 0.2;
+
+}  // namespace
+
+ForwardOptions choose_forward(const Options& options) {
+  ForwardOptions forward;
+  forward.device = choose_device(options.device);
   // Rounding of the linears to bfloat16 is far below what 32 sequences tell about E[x xᵀ]; what is summed is f32.
-  forward_.bf16_linears = bf16_is_faster(forward_.device);
+  forward.bf16_linears = bf16_is_faster(forward.device);
+  return forward;
 }
+
+FloatPass::FloatPass(const Model& model, const Options& options)
+    : model_(model), options_(options), forward_(choose_forward(options)) {}
 
 at::Tensor FloatPass::calibration_tokens(const std::function<bool(double)>& progress) const {
   CalibrationOptions o;
@@ -26,6 +37,7 @@ at::Tensor FloatPass::calibration_tokens(const std::function<bool(double)>& prog
   o.text = options_.calibration;
   o.sampled_share = o.text.empty() ? 0 : options_.sampled();
   o.json_fields = options_.calibration_fields;
+  o.sampling_seconds = kSamplingShare * options_.time_limit;
   auto set = make_calibration(model_, o, forward_, progress);
   if (!set) throw Interrupted{};
   return set->tokens.contiguous();

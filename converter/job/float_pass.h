@@ -10,6 +10,9 @@
 
 namespace svq::convert {
 
+// How the float model runs by these options. Throws Error if the device that they ask for is not there.
+ForwardOptions choose_forward(const Options& options);
+
 class FloatPass {
  public:
   // Throws Error if the device that the options ask for is not there.

@@ -24,8 +24,7 @@ QuantizeOptions quantize_options(const Options& options);
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
                       const at::Tensor& hessian, std::unique_ptr<Correction> correction,
                       const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
-                      const std::filesystem::path& path,
-                      const std::function<void(double)>& progress);
+                      const std::filesystem::path& path, const std::function<void(double)>& progress);
 
 // f32 → f16. Throws Error naming `name`, the tensor as the user knows it, if a value is beyond its range.
 at::Tensor to_half(const at::Tensor& values, const std::string& name);

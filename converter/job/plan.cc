@@ -5,14 +5,17 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "converter/base/error.h"
+#include "converter/job/float_pass.h"
 #include "converter/job/import.h"
 #include "converter/job/preflight.h"
 #include "converter/job/sequences.h"
 #include "converter/job/versions.h"
+#include "converter/models/float/sample.h"
 #include "converter/write/svq_file.h"
 
 namespace svq::convert {
@@ -163,6 +166,15 @@ uint64_t curvature_memory(const Model& model, const Plan& plan, const Options& o
          backward_memory(model.architecture(), uint64_t(options.calibration_length));
 }
 
+// The float model and the cache of the sequences that it writes.
+uint64_t sampling_memory(const Model& model, const Plan& plan, const Options& options) {
+  if (!plan.needs_calibration) return 0;
+  const auto sequences =
+      static_cast<int64_t>(std::ceil(options.sampled() * static_cast<double>(wanted_sequences(options))));
+  if (sequences == 0) return 0;
+  return plan_sampling(model, sequences, options.calibration_length, 0, choose_forward(options)).bytes;
+}
+
 // Bytes of the largest step, over what the mapped source takes. The quantizer's share: H and its Cholesky factor in
 // double, four forms of H in f32, and some four copies of the largest weight in f32; the codes one byte each. Blocks
 // freed but kept by malloc add a quarter (SmolLM2-135M takes 1.3 GB where the sum is 1.0).
@@ -199,7 +211,7 @@ uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& op
   return kLibraries +
          std::max((activations + std::max(forward, quantizing)) * 5 / 4,
                   std::max({training_memory(model, plan, options), progressive_memory(model, plan, options),
-                            curvature_memory(model, plan, options)}));
+                            curvature_memory(model, plan, options), sampling_memory(model, plan, options)}));
 }
 
 }  // namespace

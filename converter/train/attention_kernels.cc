@@ -14,9 +14,8 @@ constexpr int64_t W = 16;  // queries of a tile, and lanes
 typedef float Lanes __attribute__((vector_size(4 * W), aligned(4)));
 
 template <int R>
-inline __attribute__((always_inline)) void product_rows(const float* a, int64_t a_row, int64_t a_step, const float* b,
-                                                        int64_t b_step, int64_t inner, bool add, float* c,
-                                                        int64_t c_row) {
+SVQ_INLINE void product_rows(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step,
+                             int64_t inner, bool add, float* c, int64_t c_row) {
   Lanes sum[R];
   for (int r = 0; r < R; ++r) sum[r] = add ? *reinterpret_cast<const Lanes*>(c + r * c_row) : Lanes{};
   for (int64_t i = 0; i < inner; ++i) {

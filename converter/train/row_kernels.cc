@@ -5,33 +5,12 @@
 #include "converter/base/bf16.h"
 #include "converter/base/clones.h"
 #include "converter/base/exp.h"
-
-#define SVQ_INLINE inline __attribute__((always_inline))
+#include "converter/base/lanes.h"
 
 namespace svq::convert {
 namespace {
 
-constexpr int64_t kLanes = 16;
 constexpr int64_t kRun = 4096;  // values summed in f32
-
-SVQ_INLINE float lane_sum(const float* lanes) {
-  float sum = 0;
-  for (int64_t w = 0; w < kLanes; ++w) sum += lanes[w];
-  return sum;
-}
-
-// Σ_i term(i), i < n.
-template <class Term>
-SVQ_INLINE float sum_of(int64_t n, const Term& term) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int64_t w = 0; w < kLanes; ++w) lanes[w] += term(i + w);
-  }
-  float sum = lane_sum(lanes);
-  for (; i < n; ++i) sum += term(i);
-  return sum;
-}
 
 SVQ_CLONES float mean_square(const float* x, int64_t n) {
   return sum_of(n, [=](int64_t i) { return x[i] * x[i]; }) / static_cast<float>(n);
@@ -46,23 +25,6 @@ SVQ_CLONES void scaled(const float* x, const float* weight, float r, int64_t n, 
 }
 
 SVQ_INLINE float sigmoid(float x) { return 1.0f / (1.0f + exp_of(-x)); }
-
-template <class T>
-SVQ_INLINE float largest(const T* x, int64_t n) {
-  float lanes[kLanes];
-  for (int64_t w = 0; w < kLanes; ++w) lanes[w] = -INFINITY;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int64_t w = 0; w < kLanes; ++w) {
-      const float v = to_float(x[i + w]);
-      lanes[w] = lanes[w] < v ? v : lanes[w];
-    }
-  }
-  float most = lanes[0];
-  for (int64_t w = 1; w < kLanes; ++w) most = most < lanes[w] ? lanes[w] : most;
-  for (; i < n; ++i) most = most < to_float(x[i]) ? to_float(x[i]) : most;
-  return most;
-}
 
 // With p_i = e^(wanted_i − mp) / P and q_i likewise: KL = Σ p_i (wanted_i − logits_i) − (mp + ln P) + (mq + ln Q).
 template <class T>

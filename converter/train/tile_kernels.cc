@@ -55,8 +55,7 @@ SVQ_CLONES void mix_runs(const float* in, const float* m, int64_t row, int64_t c
 }
 
 template <int64_t D>
-inline __attribute__((always_inline)) void affine_groups(const float* u, const float* a, const float* b, int64_t groups,
-                                                         float* z, float* beta) {
+SVQ_INLINE void affine_groups(const float* u, const float* a, const float* b, int64_t groups, float* z, float* beta) {
   for (int64_t g = 0; g < groups; ++g, u += D * W, z += D * W) {
     for (int64_t j = 0; j < D; ++j) {
       float sum[W] = {};
@@ -70,9 +69,8 @@ inline __attribute__((always_inline)) void affine_groups(const float* u, const f
 }
 
 template <int64_t D>
-inline __attribute__((always_inline)) void affine_groups_backward(const float* u, const float* dz, const float* dbeta,
-                                                                  const float* a, const float* b, int64_t groups,
-                                                                  float* du, float* da, float* db) {
+SVQ_INLINE void affine_groups_backward(const float* u, const float* dz, const float* dbeta, const float* a,
+                                       const float* b, int64_t groups, float* du, float* da, float* db) {
   float sum_a[D * D * W] = {}, sum_b[D * W] = {};
   for (int64_t g = 0; g < groups; ++g, u += D * W, dz += D * W, du += D * W) {
     for (int64_t i = 0; i < D; ++i) {
@@ -116,17 +114,17 @@ typedef int32_t EightInts __attribute__((vector_size(32)));
 typedef uint32_t EightWords __attribute__((vector_size(32)));
 typedef uint16_t EightHalves __attribute__((vector_size(16), aligned(2)));
 
-inline __attribute__((always_inline)) void load8(const float* p, Eight& v) { v = *reinterpret_cast<const Eight*>(p); }
-inline __attribute__((always_inline)) void load8(const uint16_t* p, Eight& v) {
+SVQ_INLINE void load8(const float* p, Eight& v) { v = *reinterpret_cast<const Eight*>(p); }
+SVQ_INLINE void load8(const uint16_t* p, Eight& v) {
   v = reinterpret_cast<Eight>(__builtin_convertvector(*reinterpret_cast<const EightHalves*>(p), EightWords) << 16);
 }
-inline __attribute__((always_inline)) void store8(const Eight& v, float* p) { *reinterpret_cast<Eight*>(p) = v; }
-inline __attribute__((always_inline)) void store8(const Eight& v, uint16_t* p) {
+SVQ_INLINE void store8(const Eight& v, float* p) { *reinterpret_cast<Eight*>(p) = v; }
+SVQ_INLINE void store8(const Eight& v, uint16_t* p) {
   const EightWords bits = reinterpret_cast<EightWords>(v);
   *reinterpret_cast<EightHalves*>(p) = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, EightHalves);
 }
 
-inline __attribute__((always_inline)) void transpose8(Eight* v) {
+SVQ_INLINE void transpose8(Eight* v) {
   constexpr EightInts low = {0, 8, 1, 9, 4, 12, 5, 13}, high = {2, 10, 3, 11, 6, 14, 7, 15};
   constexpr EightInts even = {0, 1, 8, 9, 4, 5, 12, 13}, odd = {2, 3, 10, 11, 6, 7, 14, 15};
   constexpr EightInts first = {0, 1, 2, 3, 8, 9, 10, 11}, second = {4, 5, 6, 7, 12, 13, 14, 15};
@@ -149,7 +147,7 @@ inline __attribute__((always_inline)) void transpose8(Eight* v) {
 
 // target_clones does not reach templates: one plain function per type below.
 template <class T>
-inline __attribute__((always_inline)) void load_whole(const T* rows, int64_t columns, float* tile) {
+SVQ_INLINE void load_whole(const T* rows, int64_t columns, float* tile) {
   Eight v[8];
   for (int64_t k = 0; k < columns; k += 8) {
     for (int64_t w = 0; w < W; w += 8) {
@@ -161,7 +159,7 @@ inline __attribute__((always_inline)) void load_whole(const T* rows, int64_t col
 }
 
 template <class T>
-inline __attribute__((always_inline)) void store_whole(const float* tile, int64_t columns, T* rows) {
+SVQ_INLINE void store_whole(const float* tile, int64_t columns, T* rows) {
   Eight v[8];
   for (int64_t k = 0; k < columns; k += 8) {
     for (int64_t w = 0; w < W; w += 8) {

@@ -247,6 +247,24 @@ TEST_F(CalibrationTest, TextAndTheModelsOwnAreMixed) {
   EXPECT_EQ(std::count(few.begin(), few.end(), true), 10);
 }
 
+TEST_F(CalibrationTest, ShortTimeForSamplingTakesOfTheTextInProportion) {
+  CalibrationOptions options{.n_sequences = 400,
+                             .length = 4,
+                             .text = write("a.txt", std::string(2000, 'a')),
+                             .sampled_share = 0.5,
+                             .sampling_seconds = 1e-9};
+  // A first batch of 128 of the 200 that the model should write is there in any case.
+  const at::Tensor tokens = make_calibration(model_, options, {})->tokens;
+  EXPECT_EQ(tokens.size(0), 256);
+  EXPECT_GE((tokens == 'a').all(1).sum().item<int64_t>(), 128);
+  options.text.clear();
+  const auto set = make_calibration(model_, options, {});
+  EXPECT_EQ(set->tokens.size(0), 128);
+  EXPECT_TRUE(set->description.starts_with("128 sequences")) << set->description;
+  options.sampling_seconds = 1e9;
+  EXPECT_EQ(make_calibration(model_, options, {})->tokens.size(0), 400);
+}
+
 TEST_F(CalibrationTest, SequencesBeginAsTheModelWants) {
   const FakeModel model({.tokenizer = true, .add_bos = true});
   const auto set = make_calibration(model, {.n_sequences = 2, .length = 5, .text = write("a.txt", "abcdefgh")}, {});

@@ -54,6 +54,20 @@ TEST_F(PlanTest, ATiedEmbeddingIsStoredOnceAndSeesTheHeadsInput) {
   EXPECT_THROW(make_plan(*m, options), Error);
 }
 
+TEST_F(PlanTest, MemoryCountsWeightsAndCacheOfTheModelThatWritesText) {
+  TinyShape shape;
+  shape.layers = 32;  // so that the cache outweighs the hidden states
+  const auto m = model(shape);
+  Options text, sampled;
+  text.effort = sampled.effort = "none";
+  text.calibration = "text.txt";
+  const uint64_t cache =
+      64 * uint64_t(sampled.calibration_length) * 2 * 4 * shape.layers * shape.kv_heads * shape.head_dim;
+  const uint64_t libraries = 400 << 20;
+  EXPECT_LT(make_plan(*m, text).memory_bytes, libraries + cache / 2);
+  EXPECT_GT(make_plan(*m, sampled).memory_bytes, libraries + cache / 2);  // half: in bfloat16 on some machines
+}
+
 TEST_F(PlanTest, HalfPrecisionNeedsNoCalibration) {
   const auto m = model({});
   Options options;

@@ -5,54 +5,28 @@
 #include "converter/base/bf16.h"
 #include "converter/base/clones.h"
 #include "converter/base/exp.h"
+#include "converter/base/lanes.h"
 
 namespace svq::convert {
 namespace {
 
-constexpr int64_t kLanes = 16;
-
-template <class T>
-inline __attribute__((always_inline)) float dot(const float* a, const T* b, int64_t n) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int64_t w = 0; w < kLanes; ++w) lanes[w] += a[i + w] * to_float(b[i + w]);
-  }
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t w = 0; w < half; ++w) lanes[w] += lanes[w + half];
-  }
-  float sum = lanes[0];
-  for (; i < n; ++i) sum += a[i] * to_float(b[i]);
-  return sum;
-}
-
 // Scores become e^(score − max); returns their sum.
 SVQ_CLONES float exponentials(float* s, int64_t n) {
-  float most = s[0];
-  for (int64_t j = 1; j < n; ++j) most = s[j] > most ? s[j] : most;
+  const float most = largest(s, n);
   for (int64_t j = 0; j < n; ++j) s[j] = exp_of(s[j] - most);
-  float lanes[kLanes] = {};
-  int64_t j = 0;
-  for (; j + kLanes <= n; j += kLanes) {
-    for (int64_t w = 0; w < kLanes; ++w) lanes[w] += s[j + w];
-  }
-  float sum = 0;
-  for (const float lane : lanes) sum += lane;
-  for (; j < n; ++j) sum += s[j];
-  return sum;
+  return sum_of(n, [=](int64_t j) { return s[j]; });
 }
 
 template <class T>
-inline __attribute__((always_inline)) void dots_of(const float* q, const T* k, int64_t group, int64_t keys, int64_t dim,
-                                                   float* scores) {
+SVQ_INLINE void dots_of(const float* q, const T* k, int64_t group, int64_t keys, int64_t dim, float* scores) {
   for (int64_t j = 0; j < keys; ++j) {
-    for (int64_t g = 0; g < group; ++g) scores[g * keys + j] = dot(q + g * dim, k + j * dim, dim);
+    for (int64_t g = 0; g < group; ++g)
+      scores[g * keys + j] = sum_of(dim, [=](int64_t d) { return q[g * dim + d] * to_float(k[j * dim + d]); });
   }
 }
 
 template <class T>
-inline __attribute__((always_inline)) void weigh(const float* p, const T* v, int64_t group, int64_t keys, int64_t dim,
-                                                 float* out) {
+SVQ_INLINE void weigh(const float* p, const T* v, int64_t group, int64_t keys, int64_t dim, float* out) {
   for (int64_t j = 0; j < keys; ++j) {
     for (int64_t g = 0; g < group; ++g) {
       const float weight = p[g * keys + j];

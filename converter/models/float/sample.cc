@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <deque>
 #include <string>
@@ -80,6 +81,25 @@ int64_t pick(const float* p, int64_t n, double u) {
   return last_possible;
 }
 
+SamplePlan plan_sampling(const Model& model, int64_t n, int64_t length, uint64_t memory_budget,
+                         const ForwardOptions& asked) {
+  const uint64_t budget = budget_of(memory_budget), for_weights = weight_budget(memory_budget);
+  SamplePlan plan = {asked, false, 1, 0};
+  ForwardOptions halved = asked;
+  halved.bf16_linears = true;
+  if (asked.device.is_cpu() && cpu_has_bf16() && Decoder::weight_bytes(model, asked) > for_weights &&
+      Decoder::weight_bytes(model, halved) <= for_weights)
+    plan.forward = halved;  // rather than reading the source anew for every token
+  const uint64_t weights = Decoder::weight_bytes(model, plan.forward);
+  plan.keep_weights = weights <= for_weights;
+  const uint64_t room = plan.keep_weights ? budget - weights : budget / 2;
+  const uint64_t cache = std::max<uint64_t>(1, Decoder::cache_bytes(model, length, plan.forward));
+  const uint64_t fitting = std::clamp<uint64_t>(room / cache, 1, kMaxBatch);
+  plan.batch = std::min(n, static_cast<int64_t>(fitting));
+  plan.bytes = (plan.keep_weights ? weights : 0) + static_cast<uint64_t>(plan.batch) * cache;
+  return plan;
+}
+
 at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript>& scripts,
                             const SampleOptions& options, const ForwardOptions& asked,
                             const std::function<bool(double)>& progress) {
@@ -89,24 +109,19 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
     if (script.start.empty()) throw Error("a sampled sequence needs at least one given token");
   if (!(options.temperature > 0)) throw Error("sampling needs a temperature above 0");
 
-  const uint64_t budget = budget_of(options.memory_budget), for_weights = weight_budget(options.memory_budget);
-  ForwardOptions forward = asked, halved = asked;
-  halved.bf16_linears = true;
-  if (forward.device.is_cpu() && cpu_has_bf16() && Decoder::weight_bytes(model, forward) > for_weights &&
-      Decoder::weight_bytes(model, halved) <= for_weights)
-    forward = halved;  // rather than reading the source anew for every token
-  const uint64_t weights = Decoder::weight_bytes(model, forward);
-  const bool keep_weights = weights <= for_weights;
-  const uint64_t room = keep_weights ? budget - weights : budget / 2;
-  const uint64_t fitting =
-      std::max<uint64_t>(1, room / std::max<uint64_t>(1, Decoder::cache_bytes(model, length, forward)));
-  const int64_t batch = std::min({n, kMaxBatch, static_cast<int64_t>(std::min<uint64_t>(fitting, kMaxBatch))});
+  const auto [forward, keep_weights, batch, bytes] = plan_sampling(model, n, length, options.memory_budget, asked);
 
   at::Tensor out = at::empty({n, length}, at::kLong);
   int64_t* tokens = out.data_ptr<int64_t>();
   Decoder decoder(model, batch, length, keep_weights, forward);
+  const auto started = std::chrono::steady_clock::now();
   for (int64_t begin = 0; begin < n; begin += batch) {
     const int64_t count = std::min(batch, n - begin);
+    if (options.seconds > 0 && begin > 0) {
+      const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+      if (spent * static_cast<double>(begin + count) / static_cast<double>(begin) > options.seconds)
+        return out.narrow(0, 0, begin).clone();
+    }
     decoder.restart(count);
     std::vector<Sequence> sequences;
     for (int64_t i = 0; i < count; ++i) {

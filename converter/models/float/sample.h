@@ -26,12 +26,26 @@ struct SampleOptions {
   uint64_t seed = 0;
   std::vector<int64_t> ends{};  // tokens that end a text or a turn
   uint64_t memory_budget = 0;   // bytes for weights and cache; 0: half of this machine's memory
+  double seconds = 0;           // no further sequences are begun that would not end within this time; 0: all are
 };
 
-// Weights stay in memory as f32, or else as bf16, if that takes no more than three quarters of the budget; otherwise
-// they are read from the source for every token, which is slow. progress(fraction) returning false cancels. Returns
-// [scripts, length] int64, or an undefined tensor if cancelled. The same for the same arguments, machine and number of
-// threads: the random number of a choice is a function of (seed, sequence, position) alone, see uniform().
+// How sequences are sampled within a budget. Weights stay in memory as `forward` has them, or else as bf16, if that
+// takes no more than three quarters of the budget; otherwise they are read from the source for every token, which is
+// slow.
+struct SamplePlan {
+  ForwardOptions forward;
+  bool keep_weights;
+  int64_t batch;   // sequences side by side
+  uint64_t bytes;  // of weights that are kept, and of the cache
+};
+// n sequences of `length` tokens; memory_budget as in SampleOptions.
+SamplePlan plan_sampling(const Model& model, int64_t n, int64_t length, uint64_t memory_budget,
+                         const ForwardOptions& forward);
+
+// As plan_sampling has it. progress(fraction) returning false cancels. Returns
+// [scripts, length] int64, fewer rows if the time was short, or an undefined tensor if cancelled. But for that the same
+// for the same arguments, machine and number of threads: the random number of a choice is a function of (seed,
+// sequence, position) alone, see uniform().
 at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript>& scripts,
                             const SampleOptions& options, const ForwardOptions& forward,
                             const std::function<bool(double)>& progress);
