@@ -58,6 +58,9 @@ struct AttendQuery {
   const float* q;
   float* out;  // [head_dim], not q
   uint32_t first, last;
+  // Null: the whole result. Else out is not divided by the sum of the weights, and state becomes {largest score m,
+  // Σ e^(score − m)}: with these, results over adjoining positions can be put together.
+  float* state = nullptr;
 };
 
 struct Table {

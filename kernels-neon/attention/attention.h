@@ -1,8 +1,10 @@
 // Queries that read the same keys and values, each over its own cached positions first … last, both included
 // (last ≥ first):
-//   out = Σ_p softmax_p(scale · q·k_p) v_p
+//   out = Σ_p softmax_p(scale · q·k_p) v_p, or, with a state, Σ_p e^(scale · q·k_p − m) v_p and {m, Σ_p e^(…)}
 // They are the heads of a group and the tokens of a chunk, in any number. Four at a time share every key and value
-// loaded from the cache; positions between the smallest first and the largest last of the four are read.
+// loaded from the cache; positions between the smallest first and the largest last of the four are read. The first four
+// of a call ask for the next block ahead, the others find it in the caches: a caller with more gives few positions at a
+// time.
 // Online softmax over blocks of kAttentionBlock positions aligned to absolute positions. A query's result depends on
 // its (first, last) and the values alone, never on how the prompt was cut nor on the queries beside it. Sums are f32;
 // exp as in simd/exp.h.

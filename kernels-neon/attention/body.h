@@ -8,6 +8,12 @@
 namespace svq::kernels {
 namespace {
 
+// Asks for the n elements from p on.
+template <class T>
+inline void fetch(const T* p, size_t n) {
+  for (size_t i = 0; i < n * sizeof(T); i += 64) __builtin_prefetch(reinterpret_cast<const char*>(p) + i);
+}
+
 template <class V>
 struct F16Cache {
   static constexpr bool kScaled = false;
@@ -45,7 +51,9 @@ struct AttendTile {
   static constexpr size_t kLanes = V::kLanes;
   static constexpr int kPositions = kLanes / 4;         // of a vector of scores
   static constexpr int kVectors = kLanes == 4 ? 4 : 1;  // of scores at a time: 16, 8, 16 accumulators
-  static constexpr int kColumns = kLanes == 8 ? 2 : 4;  // vectors of output columns at a time
+  // Vectors of output columns at a time: some eight sums under way, as many as two multiply-adds a cycle keep busy, and
+  // no more registers than there are.
+  static constexpr int kColumns = kLanes == 4 || kLanes == 16 ? 4 : Q == 1 ? 8 : Q == 2 ? 4 : 2;
   static constexpr int kStep = kPositions * kVectors;
   static_assert(kAttentionBlock % kStep == 0);
 
@@ -54,40 +62,56 @@ struct AttendTile {
   const Cache& values;
   const uint32_t head_dim;
   const float scale;
+  const bool ahead;  // asks for the next block
   const size_t whole = head_dim / kLanes * kLanes, rest = head_dim - whole;
 
   float query_tail[Q][kLanes] = {}, out_tail[Q][kLanes] = {};  // elements past `whole`
+  alignas(64) float packed[kMaxHeadDim * Q];                   // the queries: kLanes of one, of the next, …
   alignas(64) float score[kAttentionBlock * 4];
   float shrink[kLanes];
   uint64_t begin = 0;                 // first position of the block: a multiple of kAttentionBlock, as sums go by lane
   uint32_t low = 0, n = 0;            // [low, n): the block's positions that a query attends
   uint32_t from[Q] = {}, to[Q] = {};  // [from, to): those of each query
 
-  // score[j …] for kStep positions; those outside [low, n) repeat its ends, and the mask overwrites them.
-  void dots(uint32_t j) {
-    F sum[kStep][4];
-    for (int p = 0; p < kStep; ++p) {
-      for (int q = 0; q < 4; ++q) sum[p][q] = V::zero();
-    }
-    const decltype(keys.at(0)) base = keys.at(begin);
-    size_t at[kStep];  // elements from base
-    for (uint32_t p = 0; p < kStep; ++p) at[p] = (j + p < low ? low : j + p < n ? j + p : n - 1) * keys.stride;
-    for (size_t i = 0; i < whole; i += kLanes) {
-      F key[kStep];
-      for (int p = 0; p < kStep; ++p) key[p] = Cache::load(base + at[p] + i);
-      for (int q = 0; q < Q; ++q) {
-        const F x = V::load(query[q].q + i);
-        for (int p = 0; p < kStep; ++p) sum[p][q] = V::fma(x, key[p], sum[p][q]);
-      }
-    }
-    if (rest) {
+  // Not an aggregate, whose arrays would be cleared for every tile.
+  AttendTile(const AttendQuery* queries, const Cache& k, const Cache& v, uint32_t d, float factor, bool first)
+      : query(queries), keys(k), values(v), head_dim(d), scale(factor), ahead(first) {}
+
+  // score[j …] for kStep positions at a time up to n; those outside [low, n) repeat its ends, and the mask overwrites
+  // them. Not inlined, as is weigh(): what stands around it would take registers from the sums.
+  __attribute__((noinline)) void dots() {
+    const auto* const base = keys.at(begin);
+    const F factor = V::splat(scale);
+    for (uint32_t j = low / kStep * kStep; j < n; j += kStep) {
+      F sum[kStep][4];
       for (int p = 0; p < kStep; ++p) {
-        const F key = load_tail<V, Cache>(base + at[p] + whole, rest);
-        for (int q = 0; q < Q; ++q) sum[p][q] = V::fma(V::load(query_tail[q]), key, sum[p][q]);
+        for (int q = 0; q < 4; ++q) sum[p][q] = V::zero();
       }
-    }
-    for (int v = 0; v < kVectors; ++v) {
-      V::store(score + j * 4 + v * kLanes, V::mul(V::sum_to_quads(sum + v * kPositions), V::splat(scale)));
+      decltype(keys.at(0)) at[kStep];
+      for (uint32_t p = 0; p < kStep; ++p) {
+        at[p] = base + (j + p < low ? low : j + p < n ? j + p : n - 1) * keys.stride;
+      }
+      for (uint32_t p = 0; ahead && p < kStep; ++p) {
+        fetch(at[p] + kAttentionBlock * keys.stride, head_dim);
+        fetch(values.at(begin + j + p + kAttentionBlock), head_dim);
+      }
+      const float* x = packed;
+      for (size_t i = 0; i < whole; i += kLanes, x += Q * kLanes) {
+        F key[kStep];
+        for (int p = 0; p < kStep; ++p) key[p] = Cache::load(at[p] + i);
+        for (int q = 0; q < Q; ++q) {
+          for (int p = 0; p < kStep; ++p) sum[p][q] = V::fma(V::load(x + q * kLanes), key[p], sum[p][q]);
+        }
+      }
+      if (rest) {
+        for (int p = 0; p < kStep; ++p) {
+          const F key = load_tail<V, Cache>(at[p] + whole, rest);
+          for (int q = 0; q < Q; ++q) sum[p][q] = V::fma(V::load(query_tail[q]), key, sum[p][q]);
+        }
+      }
+      for (int v = 0; v < kVectors; ++v) {
+        V::store(score + j * 4 + v * kLanes, V::mul(V::sum_to_quads(sum + v * kPositions), factor));
+      }
     }
   }
 
@@ -106,7 +130,7 @@ struct AttendTile {
 
   // out[C vectors at column i] = out · shrink + Σ_j p[j] v_j, in the order of positions for every query.
   template <int C>
-  void weigh(size_t i, uint32_t common_from, uint32_t common_to) {
+  __attribute__((noinline)) void weigh(size_t i, uint32_t common_from, uint32_t common_to) {
     F sum[Q][C];
     for (int q = 0; q < Q; ++q) {
       for (int c = 0; c < C; ++c) sum[q][c] = V::mul(V::load(query[q].out + i + c * kLanes), V::splat(shrink[q]));
@@ -121,11 +145,11 @@ struct AttendTile {
     for (int q = 0; q < Q; ++q) add(q, from[q], common_from < to[q] ? common_from : to[q]);
     for (uint32_t j = common_from; j < common_to; ++j) {
       const auto* value = values.at(begin + j) + i;
-      F x[C];
-      for (int c = 0; c < C; ++c) x[c] = Cache::load(value + c * kLanes);
-      for (int q = 0; q < Q; ++q) {
-        const F p = V::splat(score[j * 4 + q]);
-        for (int c = 0; c < C; ++c) sum[q][c] = V::fma(p, x[c], sum[q][c]);
+      F p[Q];
+      for (int q = 0; q < Q; ++q) p[q] = V::splat(score[j * 4 + q]);
+      for (int c = 0; c < C; ++c) {
+        const F x = Cache::load(value + c * kLanes);
+        for (int q = 0; q < Q; ++q) sum[q][c] = V::fma(p[q], x, sum[q][c]);
       }
     }
     for (int q = 0; q < Q; ++q) add(q, common_to > from[q] ? common_to : from[q], to[q]);
@@ -150,6 +174,7 @@ struct AttendTile {
       if (query[q].first < position) position = query[q].first;
       if (query[q].last > last) last = query[q].last;
       std::memcpy(query_tail[q], query[q].q + whole, rest * sizeof(float));
+      for (size_t i = 0; i < whole; i += kLanes) V::store(packed + i * Q + q * kLanes, V::load(query[q].q + i));
       for (uint32_t i = 0; i < head_dim; ++i) query[q].out[i] = 0;
     }
     // A query without a position yet has the lowest finite number: differences stay finite.
@@ -170,7 +195,7 @@ struct AttendTile {
       }
       if (common_from >= common_to) common_from = common_to = n;
 
-      for (uint32_t j = low / kStep * kStep; j < n; j += kStep) dots(j);
+      dots();
       if constexpr (Cache::kScaled) scale_scores(keys);
       const uint32_t start = low / kPositions * kPositions, padded = (n + kPositions - 1) / kPositions * kPositions;
       const bool uneven = start != common_from || padded != common_to;
@@ -191,11 +216,17 @@ struct AttendTile {
       for (; i < whole; i += kLanes) weigh<1>(i, common_from, common_to);
       if (rest) weigh_tail();
     }
-    float sum[kLanes];
+    float sum[kLanes], most[kLanes];
     V::store(sum, V::sum_of_quads(total));
+    V::store(most, largest);
     for (int q = 0; q < Q; ++q) {
       std::memcpy(query[q].out + whole, out_tail[q], rest * sizeof(float));
-      for (size_t i = 0; i < head_dim; ++i) query[q].out[i] /= sum[q];
+      if (query[q].state != nullptr) {
+        query[q].state[0] = most[q];
+        query[q].state[1] = sum[q];
+      } else {
+        for (size_t i = 0; i < head_dim; ++i) query[q].out[i] /= sum[q];
+      }
     }
   }
 };
@@ -203,10 +234,12 @@ struct AttendTile {
 template <class V, class Cache>
 void attend_body(const AttendQuery* queries, uint32_t n, const Cache& k, const Cache& v, uint32_t head_dim,
                  float scale) {
-  for (; n >= 4; n -= 4, queries += 4) AttendTile<V, Cache, 4>{queries, k, v, head_dim, scale}.run();
-  if (n == 3) AttendTile<V, Cache, 3>{queries, k, v, head_dim, scale}.run();
-  if (n == 2) AttendTile<V, Cache, 2>{queries, k, v, head_dim, scale}.run();
-  if (n == 1) AttendTile<V, Cache, 1>{queries, k, v, head_dim, scale}.run();
+  bool ahead = true;
+  for (; n >= 4; n -= 4, queries += 4, ahead = false)
+    AttendTile<V, Cache, 4>(queries, k, v, head_dim, scale, ahead).run();
+  if (n == 3) AttendTile<V, Cache, 3>(queries, k, v, head_dim, scale, ahead).run();
+  if (n == 2) AttendTile<V, Cache, 2>(queries, k, v, head_dim, scale, ahead).run();
+  if (n == 1) AttendTile<V, Cache, 1>(queries, k, v, head_dim, scale, ahead).run();
 }
 
 template <class V>

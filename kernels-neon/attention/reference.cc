@@ -10,7 +10,7 @@ namespace {
 // key(p, i), value(p, i): element i of position p in f32.
 template <class Key, class Value>
 void attend(const AttendQuery& query, Key key, Value value, uint32_t head_dim, float scale) {
-  const auto [q, out, first, last] = query;
+  const auto [q, out, first, last, state] = query;
   float largest = -std::numeric_limits<float>::infinity(), total = 0;
   for (uint32_t i = 0; i < head_dim; ++i) out[i] = 0;
   for (uint64_t begin = first; begin <= last;) {
@@ -36,7 +36,12 @@ void attend(const AttendQuery& query, Key key, Value value, uint32_t head_dim, f
     largest = now;
     begin = end;
   }
-  for (uint32_t i = 0; i < head_dim; ++i) out[i] /= total;
+  if (state != nullptr) {
+    state[0] = largest;
+    state[1] = total;
+  } else {
+    for (uint32_t i = 0; i < head_dim; ++i) out[i] /= total;
+  }
 }
 
 }  // namespace

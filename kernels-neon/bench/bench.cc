@@ -162,13 +162,13 @@ void matmul_f16(benchmark::State& state, const Table* t, uint32_t rows, uint32_t
 }
 
 void attend(benchmark::State& state, const Table* t, uint32_t n, uint32_t head_dim, uint32_t positions) {
-  const std::vector<uint16_t> k(size_t{positions} * head_dim, f32_to_f16(0.25f));
+  const std::vector<uint16_t> k(size_t{positions} * head_dim, f32_to_f16(0.25f)), v = k;
   const std::vector<float> q(head_dim, 0.5f);
   std::vector<float> out(size_t{n} * head_dim);
   std::vector<AttendQuery> queries;
   for (uint32_t i = 0; i < n; ++i) queries.push_back({q.data(), &out[i * head_dim], 0, positions - 1});
   for (auto _ : state) {
-    t->attend_f16(queries.data(), n, k.data(), k.data(), head_dim, head_dim, 0.125f);
+    t->attend_f16(queries.data(), n, k.data(), v.data(), head_dim, head_dim, 0.125f);
     benchmark::DoNotOptimize(out.data());
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * positions * head_dim * 4));
@@ -208,9 +208,12 @@ void register_all() {
     for (uint32_t size : {576u, 8960u}) {
       add("affine_quantize" + isa + std::to_string(size), [=](benchmark::State& s) { affine_quantize(s, t, size); });
     }
-    for (uint32_t queries : {1u, 3u, 4u}) {
-      add("attend_f16" + isa + std::to_string(queries) + "x64x1024",
-          [=](benchmark::State& s) { attend(s, t, queries, 64, 1024); });
+    for (uint32_t queries : {1u, 2u, 3u, 4u, 6u}) {
+      for (uint32_t positions : {1024u, 1u << 19}) {  // in L2, far out of cache
+        if (isas[i] == Isa::kScalar && positions > 1024) continue;
+        add("attend_f16" + isa + std::to_string(queries) + "x64x" + std::to_string(positions),
+            [=](benchmark::State& s) { attend(s, t, queries, 64, positions); });
+      }
     }
   }
 }

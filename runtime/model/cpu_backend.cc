@@ -20,6 +20,11 @@ CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const 
   rows_ = arena.take<Row>(n);
   rope_cos_ = arena.take<float>(n * half);
   rope_sin_ = arena.take<float>(n * half);
+  // Only threads that share one token's spans need them.
+  const uint64_t spans =
+      options_.threads > 1 ? (uint64_t{options_.context} + kSpan - 1) / kSpan * w_.config.n_heads : 0;
+  span_out_ = arena.take<float>(spans * w_.config.head_dim);
+  span_state_ = arena.take<float>(spans * 2);
   k_pad_ = static_cast<uint32_t>(format::padded_columns(w_.max_columns));
   normed_ = arena.take<float>(n * k_pad_);
   rotated_ = arena.take<float>(n * k_pad_);
@@ -36,6 +41,7 @@ CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const 
     s.acc = arena.take<int32_t>(acc_values_);
     s.rotate = arena.take<float>(std::max(w_.max_columns, w_.max_rotation));
     s.row = arena.take<float>(std::max(w_.max_columns, kTileRows));
+    s.attended = arena.take<float>(uint64_t{kAttendQueries} * w_.config.head_dim);
   }
 }
 
@@ -127,41 +133,144 @@ void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb,
   });
 }
 
+namespace {
+
+// What of [first, last] a span from `begin` on holds.
+kernels::AttendQuery part_of(const kernels::AttendQuery& query, uint32_t begin, uint32_t span) {
+  kernels::AttendQuery part = query;
+  part.first = std::max(query.first, begin);
+  part.last = std::min(query.last, begin + (span - 1));
+  return part;
+}
+
+// Results over the positions of `state` and over those of `more` become one over both; state is {largest score, sum}.
+void join(float* out, float* state, const float* more, const float* more_state, uint32_t n) {
+  const float most = std::max(state[0], more_state[0]);
+  const float a = std::exp(state[0] - most), b = std::exp(more_state[0] - most);
+  for (uint32_t i = 0; i < n; ++i) out[i] = out[i] * a + more[i] * b;
+  state[0] = most;
+  state[1] = state[1] * a + more_state[1] * b;
+}
+
+void divide(float* x, float by, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) x[i] /= by;
+}
+
+}  // namespace
+
+// Some queries of one kv head over positions of one span. False: given up.
+bool CpuBackend::attend_part(uint32_t layer, uint32_t kv_head, const KvCache& cache,
+                             std::span<const kernels::AttendQuery> part, uint32_t thread) {
+  const uint32_t d = w_.config.head_dim;
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+  const uint64_t run = cache.run(layer, kv_head);
+  // Whole fours, which share what they read; a look between any two batches.
+  const uint64_t work = (uint64_t{part[0].last} - part[0].first + 1) * d * 4;
+  const auto batch = static_cast<size_t>(std::clamp<uint64_t>(kPollWork / work / 4 * 4, 4, kAttendQueries));
+  for (; !part.empty(); part = part.subspan(std::min(batch, part.size()))) {
+    const auto n = static_cast<uint32_t>(std::min(batch, part.size()));
+    if (stopped(thread, n * work)) return false;
+    if (cache.is_f16) {
+      k_.attend_f16(part.data(), n, cache.k16 + run * d, cache.v16 + run * d, d, d, scale);
+    } else {
+      k_.attend_i8(part.data(), n, cache.k8 + run * d, cache.v8 + run * d, cache.k_scale + run, cache.v_scale + run, d,
+                   1, d, scale);
+    }
+  }
+  return true;
+}
+
 void CpuBackend::attend(uint32_t layer, Buffer qb, Buffer ob) {
   const Config& c = w_.config;
-  const uint32_t d = c.head_dim, group = c.n_heads / c.n_kv_heads;
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
   Activations &q = buffer(qb), &out = buffer(ob);
-  const uint64_t of_kv_head = uint64_t{n_} * group, units = of_kv_head * c.n_kv_heads;
-  const uint64_t query_work = uint64_t{positions_} * d * 4;
-  // Whole fours, which share what they read; a look between any two batches.
-  const auto batch = static_cast<uint32_t>(std::clamp<uint64_t>(kPollWork / query_work / 4 * 4, 4, kAttendQueries));
-  // Queries of a kv head in the order of tokens, a group's heads side by side: neighbours read the same keys and
-  // values.
-  split(units, units * query_work, [&](uint64_t begin, uint64_t end, uint32_t thread) {
-    while (begin < end) {
-      const auto kv_head = static_cast<uint32_t>(begin / of_kv_head);
-      const uint64_t stop = std::min(end, (kv_head + uint64_t{1}) * of_kv_head);
-      kernels::AttendQuery queries[kAttendQueries];
-      uint32_t count = 0;
-      const KvCache& cache = *rows_[begin % of_kv_head / group].cache;
-      for (; begin < stop && count < batch; ++begin, ++count) {
-        const auto t = static_cast<uint32_t>(begin % of_kv_head / group);
-        if (rows_[t].cache != &cache) break;
-        const uint32_t h = kv_head * group + static_cast<uint32_t>(begin % group), last = rows_[t].position;
-        queries[count] = {.q = q.data + size_t{t} * q.width + size_t{h} * d,
-                          .out = out.data + size_t{t} * out.width + size_t{h} * d,
-                          .first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0,
-                          .last = last};
+  const uint64_t units = uint64_t{n_} * c.n_heads, work = units * positions_ * c.head_dim * 4;
+  if (n_ == 1 && positions_ > kSpan && options_.threads > 1) {
+    attend_spans(layer, q, out);
+    return;
+  }
+  split(units, work,
+        [&](uint64_t begin, uint64_t end, uint32_t thread) { attend_rows(layer, begin, end, q, out, thread); });
+}
+
+// Units [begin, end) of every kv head's queries: in the order of tokens, a group's heads side by side, so that
+// neighbours read the same keys and values.
+void CpuBackend::attend_rows(uint32_t layer, uint64_t begin, uint64_t end, const Activations& q, const Activations& out,
+                             uint32_t thread) {
+  const Config& c = w_.config;
+  const uint32_t d = c.head_dim, group = c.n_heads / c.n_kv_heads;
+  const uint64_t of_kv_head = uint64_t{n_} * group;
+  float state[kAttendQueries][2], more_state[kAttendQueries][2];
+  float* const more = scratch_[thread].attended;
+  while (begin < end) {
+    const auto kv_head = static_cast<uint32_t>(begin / of_kv_head);
+    const uint64_t stop = std::min(end, (kv_head + uint64_t{1}) * of_kv_head);
+    kernels::AttendQuery queries[kAttendQueries];
+    uint32_t count = 0;
+    const KvCache& cache = *rows_[begin % of_kv_head / group].cache;
+    for (; begin < stop && count < kAttendQueries; ++begin, ++count) {
+      const auto t = static_cast<uint32_t>(begin % of_kv_head / group);
+      if (rows_[t].cache != &cache) break;
+      const uint32_t h = kv_head * group + static_cast<uint32_t>(begin % group), last = rows_[t].position;
+      queries[count] = {.q = q.data + size_t{t} * q.width + size_t{h} * d,
+                        .out = out.data + size_t{t} * out.width + size_t{h} * d,
+                        .first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0,
+                        .last = last};
+    }
+    // Tokens of one cache stand in the order of their positions.
+    for (uint64_t span = queries[0].first / kSpan * kSpan; span <= queries[count - 1].last; span += kSpan) {
+      kernels::AttendQuery parts[kAttendQueries];
+      uint32_t of[kAttendQueries], n = 0;
+      for (uint32_t i = 0; i < count; ++i) {
+        kernels::AttendQuery part = part_of(queries[i], static_cast<uint32_t>(span), kSpan);
+        if (part.first > part.last) continue;
+        const bool begins = part.first == queries[i].first, ends = part.last == queries[i].last;
+        if (!begins) part.out = more + size_t{n} * d;
+        if (!begins || !ends) part.state = begins ? state[i] : more_state[n];
+        of[n] = i;
+        parts[n++] = part;
       }
-      if (stopped(thread, count * query_work)) return;
-      const uint64_t run = cache.run(layer, kv_head);
-      if (cache.is_f16) {
-        k_.attend_f16(queries, count, cache.k16 + run * d, cache.v16 + run * d, d, d, scale);
-      } else {
-        k_.attend_i8(queries, count, cache.k8 + run * d, cache.v8 + run * d, cache.k_scale + run, cache.v_scale + run,
-                     d, 1, d, scale);
+      if (!attend_part(layer, kv_head, cache, {parts, n}, thread)) return;
+      for (uint32_t j = 0; j < n; ++j) {
+        const kernels::AttendQuery& query = queries[of[j]];
+        if (parts[j].first == query.first) continue;
+        join(query.out, state[of[j]], parts[j].out, parts[j].state, d);
+        if (parts[j].last == query.last) divide(query.out, state[of[j]][1], d);
       }
+    }
+  }
+}
+
+// One token: its kv heads' spans are what threads share.
+void CpuBackend::attend_spans(uint32_t layer, const Activations& q, const Activations& out) {
+  const Config& c = w_.config;
+  const uint32_t d = c.head_dim, group = c.n_heads / c.n_kv_heads, last = rows_[0].position;
+  const uint32_t first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0;
+  const uint32_t first_span = first / kSpan, spans = last / kSpan - first_span + 1;
+  const uint64_t work = (uint64_t{last} - first + 1) * d * 4 * c.n_heads;
+  split(uint64_t{c.n_kv_heads} * spans, work, [&](uint64_t begin, uint64_t end, uint32_t thread) {
+    for (; begin < end; ++begin) {
+      const auto kv_head = static_cast<uint32_t>(begin / spans), span = static_cast<uint32_t>(begin % spans);
+      for (uint32_t g = 0; g < group; g += kAttendQueries) {
+        kernels::AttendQuery parts[kAttendQueries];
+        const uint32_t n = std::min(kAttendQueries, group - g);
+        for (uint32_t i = 0; i < n; ++i) {
+          const size_t h = size_t{kv_head} * group + g + i, at = h * spans + span;
+          parts[i] = part_of({.q = q.data + h * d,
+                              .out = span == 0 ? out.data + h * d : span_out_ + at * d,
+                              .first = first,
+                              .last = last,
+                              .state = span_state_ + at * 2},
+                             (first_span + span) * kSpan, kSpan);
+        }
+        if (!attend_part(layer, kv_head, *rows_[0].cache, {parts, n}, thread)) return;
+      }
+    }
+  });
+  split(c.n_heads, uint64_t{c.n_heads} * spans * d * 4, [&](uint64_t begin, uint64_t end, uint32_t) {
+    for (uint64_t h = begin; h < end; ++h) {
+      float *to = out.data + h * d, *state = span_state_ + h * spans * 2;
+      for (uint64_t s = 1; s < spans; ++s) join(to, state, span_out_ + (h * spans + s) * d, state + 2 * s, d);
+      divide(to, state[1], d);
     }
   });
 }

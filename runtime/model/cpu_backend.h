@@ -56,6 +56,7 @@ class CpuBackend final : public Backend {
     int32_t* acc;               // (kAccValues)
     float* rotate;              // (max_columns, max_rotation: the larger)
     float* row;                 // (max_columns, kTileRows: the larger)
+    float* attended;            // (kAttendQueries, head_dim) of one span
     uint64_t unpolled = 0;      // work since its last poll
   };
   struct Target {  // one linear of a group and where its outputs go
@@ -85,6 +86,12 @@ class CpuBackend final : public Backend {
   void finish_token(const Target& target, uint32_t index, uint32_t token, uint32_t thread);
 
   void turn_rows();
+
+  void attend_rows(uint32_t layer, uint64_t begin, uint64_t end, const Activations& q, const Activations& out,
+                   uint32_t thread);
+  void attend_spans(uint32_t layer, const Activations& q, const Activations& out);
+  bool attend_part(uint32_t layer, uint32_t kv_head, const KvCache& cache, std::span<const kernels::AttendQuery> part,
+                   uint32_t thread);
 
   Activations& buffer(Buffer b) { return buffers_[static_cast<uint32_t>(b)]; }
   // job(token, thread) for every token of n, in parallel if there are several.
@@ -122,8 +129,12 @@ class CpuBackend final : public Backend {
   static constexpr uint64_t kPieceBytes = 16384;   // of codes: what a thread takes at a time when one token is decoded
   static constexpr size_t kMostAhead = 128 << 10;  // more of it brought nothing (machine C, 2 threads)
   static constexpr uint32_t kAttendQueries = 32;   // handed to the kernel at once, which takes four at a time
-  static constexpr uint32_t kTileRows = 256;       // rows of a chunk multiplied before they are scaled, in cache
-  static constexpr uint32_t kAccValues = 4096;     // at least; (tokens of a chunk) · kTileRows
+  // Positions attended to at a time, from a multiple on: what they hold stays in the second-level cache from four
+  // queries to the next, and threads share one token's. Results over spans are put together in their order, however
+  // many threads there are.
+  static constexpr uint32_t kSpan = 256;
+  static constexpr uint32_t kTileRows = 256;    // rows of a chunk multiplied before they are scaled, in cache
+  static constexpr uint32_t kAccValues = 4096;  // at least; (tokens of a chunk) · kTileRows
 
   const Weights& w_;
   const CpuOptions options_;
@@ -138,6 +149,8 @@ class CpuBackend final : public Backend {
   uint32_t n_ = 0;
   Row* rows_;               // (max_tokens)
   uint32_t positions_ = 0;  // the most that one of its tokens attends to
+  float* span_out_;         // (n_heads, spans of the context, head_dim) of one token
+  float* span_state_;       // (n_heads, spans of the context, 2)
   float* rope_cos_;         // (max_tokens, head_dim / 2)
   float* rope_sin_;         // (max_tokens, head_dim / 2)
 

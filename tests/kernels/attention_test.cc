@@ -128,6 +128,44 @@ TEST_P(AttentionKernels, AQueryDoesNotDependOnItsNeighbours) {
   }
 }
 
+// Results over adjoining positions, put together by their states, are the result over all of them.
+TEST_P(AttentionKernels, StatesPutPartsTogether) {
+  for (uint32_t d : {6u, 64u, 80u}) {
+    Random random(d);
+    const std::vector<uint16_t> k = random.halves(kPositions * d, -4, 4), v = random.halves(kPositions * d);
+    std::vector<int8_t> k8(k.size()), v8(k.size());
+    for (int8_t& x : k8) x = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+    for (int8_t& x : v8) x = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+    const std::vector<float> ks = random.floats(kPositions, 0.01f, 0.03f),
+                             vs = random.floats(kPositions, 0.001f, 0.01f);
+    for (uint32_t n : {1u, 3u, 5u}) {
+      const std::vector<float> q = random.floats(n * d, -2, 2);
+      for (bool f16 : {true, false}) {
+        const auto attend = [&](std::vector<float>& out, std::vector<float>* states, uint32_t first, uint32_t last) {
+          std::vector<AttendQuery> queries(n);
+          for (uint32_t i = 0; i < n; ++i)
+            queries[i] = {q.data() + i * d, out.data() + i * d, first, last, states ? states->data() + 2 * i : nullptr};
+          if (f16) return table_->attend_f16(queries.data(), n, k.data(), v.data(), d, d, 0.125f);
+          table_->attend_i8(queries.data(), n, k8.data(), v8.data(), ks.data(), vs.data(), d, 1, d, 0.125f);
+        };
+        std::vector<float> whole(n * d), a(n * d), b(n * d), a_state(2 * n), b_state(2 * n);
+        attend(whole, nullptr, 3, 190);
+        attend(a, &a_state, 3, 63);
+        attend(b, &b_state, 64, 190);
+        for (uint32_t i = 0; i < n; ++i) {
+          const double m = std::max(a_state[2 * i], b_state[2 * i]);
+          const double of_a = std::exp(a_state[2 * i] - m), of_b = std::exp(b_state[2 * i] - m);
+          const double sum = a_state[2 * i + 1] * of_a + b_state[2 * i + 1] * of_b;
+          EXPECT_GE(a_state[2 * i + 1], 1);  // the largest score's own weight
+          for (uint32_t c = i * d; c < (i + 1) * d; ++c) {
+            ASSERT_NEAR((a[c] * of_a + b[c] * of_b) / sum, whole[c], 4e-6) << d << ", " << n << ", " << c;
+          }
+        }
+      }
+    }
+  }
+}
+
 // Scores hundreds apart, in either order: nothing overflows, the winner takes all.
 TEST_P(AttentionKernels, LargeScores) {
   const uint32_t d = 64, n = 80;

@@ -125,6 +125,27 @@ TEST(Forward, WideLayersRunInParallelAndDoNotChangeABit) {
   EXPECT_EQ(one, all_logits(loaded.model, {.threads = 2}, tokens, 1));
 }
 
+// Attention goes over a long context in spans, which threads share when one token is decoded.
+TEST(Forward, LongContextsDependOnNeitherChunksNorThreads) {
+  for (const uint32_t window : {0u, 200u, 300u}) {
+    const TinyModel tiny =
+        make_tiny({.n_layers = 1, .n_heads = 6, .n_kv_heads = 2, .context = 1024, .sliding_window = window});
+    const Loaded loaded(tiny);
+    const auto tokens = some_tokens(600, tiny.meta.architecture->vocab);
+    for (const uint32_t kv_bits : {16u, 8u}) {
+      const auto one = all_logits(loaded.model, {.threads = 1, .kv_bits = kv_bits}, tokens);
+      for (const uint32_t threads : {1u, 2u, 3u}) {
+        const rt::SessionOptions options{.threads = threads, .kv_bits = kv_bits, .chunk = 48};
+        EXPECT_EQ(one, all_logits(loaded.model, options, tokens)) << window << ", " << threads << " threads";
+        EXPECT_EQ(one, all_logits(loaded.model, options, tokens, 1)) << window << ", " << threads << " threads";
+      }
+    }
+    const Difference d = difference(all_logits(loaded.model, {.threads = 2, .activations = 32}, tokens, 1),
+                                    ReferenceModel(tiny).logits(tokens));
+    EXPECT_LT(d.largest, 2e-4) << window;
+  }
+}
+
 TEST(Forward, PositionsBeyondTheWindowDoNotMatter) {
   const Loaded loaded({.n_layers = 1, .sliding_window = 4});
   const uint32_t vocab = loaded.model->weights().config.vocab;
