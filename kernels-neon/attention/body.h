@@ -65,8 +65,8 @@ struct AttendTile {
   const bool ahead;  // asks for the next block
   const size_t whole = head_dim / kLanes * kLanes, rest = head_dim - whole;
 
-  float query_tail[Q][kLanes] = {}, out_tail[Q][kLanes] = {};  // elements past `whole`
-  alignas(64) float packed[kMaxHeadDim * Q];                   // the queries: kLanes of one, of the next, …
+  float out_tail[Q][kLanes] = {};             // elements past `whole`
+  alignas(64) float packed[kMaxHeadDim * Q];  // the queries: kLanes of one, of the next, …; padded with zeros
   alignas(64) float score[kAttentionBlock * 4];
   float shrink[kLanes];
   uint64_t begin = 0;                 // first position of the block: a multiple of kAttentionBlock, as sums go by lane
@@ -95,19 +95,25 @@ struct AttendTile {
         fetch(at[p] + kAttentionBlock * keys.stride, head_dim);
         fetch(values.at(begin + j + p + kAttentionBlock), head_dim);
       }
+      // Unrolled whole: a sum that is indexed would be kept in memory.
+      const auto add = [&](const F* key, const float* x) {
+#pragma GCC unroll 4
+        for (int q = 0; q < Q; ++q) {
+          const F xq = V::load(x + q * kLanes);
+#pragma GCC unroll 4
+          for (int p = 0; p < kStep; ++p) sum[p][q] = V::fma(xq, key[p], sum[p][q]);
+        }
+      };
       const float* x = packed;
       for (size_t i = 0; i < whole; i += kLanes, x += Q * kLanes) {
         F key[kStep];
         for (int p = 0; p < kStep; ++p) key[p] = Cache::load(at[p] + i);
-        for (int q = 0; q < Q; ++q) {
-          for (int p = 0; p < kStep; ++p) sum[p][q] = V::fma(V::load(x + q * kLanes), key[p], sum[p][q]);
-        }
+        add(key, x);
       }
       if (rest) {
-        for (int p = 0; p < kStep; ++p) {
-          const F key = load_tail<V, Cache>(at[p] + whole, rest);
-          for (int q = 0; q < Q; ++q) sum[p][q] = V::fma(V::load(query_tail[q]), key, sum[p][q]);
-        }
+        F key[kStep];
+        for (int p = 0; p < kStep; ++p) key[p] = load_tail<V, Cache>(at[p] + whole, rest);
+        add(key, x);
       }
       for (int v = 0; v < kVectors; ++v) {
         V::store(score + j * 4 + v * kLanes, V::mul(V::sum_to_quads(sum + v * kPositions), factor));
@@ -128,33 +134,56 @@ struct AttendTile {
     }
   }
 
-  // out[C vectors at column i] = out · shrink + Σ_j p[j] v_j, in the order of positions for every query.
+  // out[C vectors at column i] of one query = out · factor + Σ_j p[j] v_j over [j, end).
+  template <int C>
+  __attribute__((noinline)) void weigh_alone(int q, size_t i, uint32_t j, uint32_t end, float factor) {
+    float* out = query[q].out + i;
+    F sum[C];
+    for (int c = 0; c < C; ++c) sum[c] = V::mul(V::load(out + c * kLanes), V::splat(factor));
+    for (; j < end; ++j) {
+      const F p = V::splat(score[j * 4 + q]);
+      const auto* value = values.at(begin + j) + i;
+      for (int c = 0; c < C; ++c) sum[c] = V::fma(p, Cache::load(value + c * kLanes), sum[c]);
+    }
+    for (int c = 0; c < C; ++c) V::store(out + c * kLanes, sum[c]);
+  }
+
+  // The same of all queries, out · shrink to begin with, in the order of positions for every query.
   template <int C>
   __attribute__((noinline)) void weigh(size_t i, uint32_t common_from, uint32_t common_to) {
-    F sum[Q][C];
+    float factor[Q];
     for (int q = 0; q < Q; ++q) {
-      for (int c = 0; c < C; ++c) sum[q][c] = V::mul(V::load(query[q].out + i + c * kLanes), V::splat(shrink[q]));
-    }
-    const auto add = [&](int q, uint32_t j, uint32_t end) {
-      for (; j < end; ++j) {
-        const F p = V::splat(score[j * 4 + q]);
-        const auto* value = values.at(begin + j) + i;
-        for (int c = 0; c < C; ++c) sum[q][c] = V::fma(p, Cache::load(value + c * kLanes), sum[q][c]);
+      const uint32_t end = common_from < to[q] ? common_from : to[q];
+      factor[q] = shrink[q];
+      if (from[q] < end) {
+        weigh_alone<C>(q, i, from[q], end, shrink[q]);
+        factor[q] = 1;
       }
-    };
-    for (int q = 0; q < Q; ++q) add(q, from[q], common_from < to[q] ? common_from : to[q]);
-    for (uint32_t j = common_from; j < common_to; ++j) {
-      const auto* value = values.at(begin + j) + i;
+    }
+    F sum[Q][C];
+#pragma GCC unroll 4  // here and below: as in dots()
+    for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) sum[q][c] = V::mul(V::load(query[q].out + i + c * kLanes), V::splat(factor[q]));
+    }
+    const float* weight = score + size_t{4} * common_from;
+    const auto* value = values.at(begin + common_from) + i;
+    for (uint32_t j = common_from; j < common_to; ++j, weight += 4, value += values.stride) {
       F p[Q];
-      for (int q = 0; q < Q; ++q) p[q] = V::splat(score[j * 4 + q]);
+      for (int q = 0; q < Q; ++q) p[q] = V::splat(weight[q]);
       for (int c = 0; c < C; ++c) {
         const F x = Cache::load(value + c * kLanes);
         for (int q = 0; q < Q; ++q) sum[q][c] = V::fma(p[q], x, sum[q][c]);
       }
     }
-    for (int q = 0; q < Q; ++q) add(q, common_to > from[q] ? common_to : from[q], to[q]);
+#pragma GCC unroll 4
     for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) V::store(query[q].out + i + c * kLanes, sum[q][c]);
+    }
+    for (int q = 0; q < Q; ++q) {
+      const uint32_t start = common_to > from[q] ? common_to : from[q];
+      if (start < to[q]) weigh_alone<C>(q, i, start, to[q], 1);
     }
   }
 
@@ -173,8 +202,12 @@ struct AttendTile {
     for (int q = 0; q < Q; ++q) {
       if (query[q].first < position) position = query[q].first;
       if (query[q].last > last) last = query[q].last;
-      std::memcpy(query_tail[q], query[q].q + whole, rest * sizeof(float));
       for (size_t i = 0; i < whole; i += kLanes) V::store(packed + i * Q + q * kLanes, V::load(query[q].q + i));
+      if (rest) {
+        float* tail = packed + whole * Q + q * kLanes;
+        V::store(tail, V::zero());
+        std::memcpy(tail, query[q].q + whole, rest * sizeof(float));
+      }
       for (uint32_t i = 0; i < head_dim; ++i) query[q].out[i] = 0;
     }
     // A query without a position yet has the lowest finite number: differences stay finite.
