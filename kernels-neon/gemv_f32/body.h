@@ -39,8 +39,10 @@ void plane_f32(const uint8_t* tiles, const float* zf, size_t columns, float weig
       }
     }
   }
+#pragma GCC unroll 4  // sums that are indexed would be kept in memory, also in the loop above
   for (int p = 0; p < 4; ++p) {
     float rows[4];
+#pragma GCC unroll 4
     for (size_t i = 0; i < kParts; ++i) V::sum_quads(sum[p][i], rows + i * V::kLanes / 4);
     for (int l = 0; l < 4; ++l) acc[4 * p + l] = (add ? acc[4 * p + l] : 0.0f) + weight * rows[l];
   }

@@ -16,7 +16,15 @@ void matmul_block(const uint16_t* w, size_t columns, const float* x, size_t x_st
   for (int r = 0; r < R; ++r) {
     for (int t = 0; t < T; ++t) sum[r][t] = V::zero();
   }
-  const size_t whole = columns / V::kLanes * V::kLanes;
+  const size_t whole = columns / V::kLanes * V::kLanes, rest = columns - whole;
+  // The tails, padded with zeros, before the loop: sums that a call has to keep, or that are indexed, would be stored
+  // in every round; so loops over them are unrolled whole.
+  uint16_t row_tail[R][V::kLanes] = {};
+  float token_tail[T][V::kLanes] = {};
+  if (rest) {
+    for (int r = 0; r < R; ++r) std::memcpy(row_tail[r], w + r * columns + whole, rest * sizeof(uint16_t));
+    for (int t = 0; t < T; ++t) std::memcpy(token_tail[t], x + t * x_stride + whole, rest * sizeof(float));
+  }
   for (size_t k = 0; k < whole; k += V::kLanes) {
     F row[R];
     for (int r = 0; r < R; ++r) row[r] = V::load_f16(w + r * columns + k);
@@ -25,22 +33,20 @@ void matmul_block(const uint16_t* w, size_t columns, const float* x, size_t x_st
       for (int r = 0; r < R; ++r) sum[r][t] = V::fma(row[r], token, sum[r][t]);
     }
   }
-  if (whole < columns) {  // the tail, padded with zeros
-    const size_t rest = columns - whole;
+  if (rest) {
     F row[R];
-    for (int r = 0; r < R; ++r) {
-      uint16_t tail[V::kLanes] = {};
-      std::memcpy(tail, w + r * columns + whole, rest * sizeof(uint16_t));
-      row[r] = V::load_f16(tail);
-    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) row[r] = V::load_f16(row_tail[r]);
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      float tail[V::kLanes] = {};
-      std::memcpy(tail, x + t * x_stride + whole, rest * sizeof(float));
-      const F token = V::load(tail);
+      const F token = V::load(token_tail[t]);
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) sum[r][t] = V::fma(row[r], token, sum[r][t]);
     }
   }
+#pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) y[t * y_stride + r] = V::sum(sum[r][t]);
   }
 }
