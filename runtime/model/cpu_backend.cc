@@ -135,6 +135,11 @@ void CpuBackend::rope_and_store(uint32_t layer, Buffer qb, Buffer kb, Buffer vb,
 
 namespace {
 
+// The first position that the token at position `last` attends to.
+uint32_t first_attended(const Config& c, uint32_t last) {
+  return c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0;
+}
+
 // What of [first, last] a span from `begin` on holds.
 kernels::AttendQuery part_of(const kernels::AttendQuery& query, uint32_t begin, uint32_t span) {
   kernels::AttendQuery part = query;
@@ -213,7 +218,7 @@ void CpuBackend::attend_rows(uint32_t layer, uint64_t begin, uint64_t end, const
       const uint32_t h = kv_head * group + static_cast<uint32_t>(begin % group), last = rows_[t].position;
       queries[count] = {.q = q.data + size_t{t} * q.width + size_t{h} * d,
                         .out = out.data + size_t{t} * out.width + size_t{h} * d,
-                        .first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0,
+                        .first = first_attended(c, last),
                         .last = last};
     }
     // Tokens of one cache stand in the order of their positions.
@@ -244,7 +249,7 @@ void CpuBackend::attend_rows(uint32_t layer, uint64_t begin, uint64_t end, const
 void CpuBackend::attend_spans(uint32_t layer, const Activations& q, const Activations& out) {
   const Config& c = w_.config;
   const uint32_t d = c.head_dim, group = c.n_heads / c.n_kv_heads, last = rows_[0].position;
-  const uint32_t first = c.sliding_window != 0 && last >= c.sliding_window ? last - c.sliding_window + 1 : 0;
+  const uint32_t first = first_attended(c, last);
   const uint32_t first_span = first / kSpan, spans = last / kSpan - first_span + 1;
   const uint64_t work = (uint64_t{last} - first + 1) * d * 4 * c.n_heads;
   split(uint64_t{c.n_kv_heads} * spans, work, [&](uint64_t begin, uint64_t end, uint32_t thread) {
