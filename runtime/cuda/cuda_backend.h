@@ -84,11 +84,6 @@ class CudaBackend final : public Backend {
     uint32_t width;
     cuda::Product product;
   };
-  // x += y, or gate = silu(gate) ⊙ up, not done yet.
-  struct Deferred {
-    bool set = false;
-    Buffer into{}, from{};
-  };
   enum class Mode { kRun, kCapture, kReplay };
 
   Activations& buffer(Buffer b) { return buffers_[static_cast<uint32_t>(b)]; }

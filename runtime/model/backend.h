@@ -32,6 +32,12 @@ struct Projection {
   Buffer out;  // (n, linear.rows)
 };
 
+// x += y, or gate = silu(gate) ⊙ up, left to who reads x or gate next.
+struct Deferred {
+  bool set = false;
+  Buffer into{}, from{};
+};
+
 struct KvCache;
 // A token of a chunk whose tokens belong to different sessions.
 struct Row {

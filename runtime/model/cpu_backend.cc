@@ -62,7 +62,9 @@ void CpuBackend::begin_rows(std::span<const Row> rows) {
   turn_rows();
 }
 
+// What every chunk starts with: nothing deferred (a chunk without a head leaves the last sum), the angles of rope.
 void CpuBackend::turn_rows() {
+  sum_.set = silu_.set = false;
   const uint32_t half = w_.config.head_dim / 2;
   positions_ = 0;
   for (uint32_t t = 0; t < n_; ++t) positions_ = std::max(positions_, rows_[t].position + 1);
@@ -169,9 +171,10 @@ bool CpuBackend::attend_part(uint32_t layer, uint32_t kv_head, const KvCache& ca
   const uint32_t d = w_.config.head_dim;
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
   const uint64_t run = cache.run(layer, kv_head);
-  // Whole fours, which share what they read; a look between any two batches.
+  // Whole fours, which share what they read, and several of them: the kernel's first four read ahead for the others. A
+  // look between any two batches.
   const uint64_t work = (uint64_t{part[0].last} - part[0].first + 1) * d * 4;
-  const auto batch = static_cast<size_t>(std::clamp<uint64_t>(kPollWork / work / 4 * 4, 4, kAttendQueries));
+  const auto batch = static_cast<size_t>(std::clamp<uint64_t>(kPollWork / work / 4 * 4, 16, kAttendQueries));
   for (; !part.empty(); part = part.subspan(std::min(batch, part.size()))) {
     const auto n = static_cast<uint32_t>(std::min(batch, part.size()));
     if (stopped(thread, n * work)) return false;
@@ -280,34 +283,37 @@ void CpuBackend::attend_spans(uint32_t layer, const Activations& q, const Activa
   });
 }
 
-void CpuBackend::silu_mul(Buffer gb, Buffer ub) {
-  Activations &gate = buffer(gb), &up = buffer(ub);
-  each_token(n_, [&](uint32_t t, uint32_t) {
-    const size_t at = size_t{t} * gate.width;
-    k_.silu_mul(gate.data + at, up.data + at, gate.width, gate.data + at);
-  });
-}
+void CpuBackend::silu_mul(Buffer gate, Buffer up) { silu_ = {true, gate, up}; }
 
-void CpuBackend::add(Buffer xb, Buffer yb) {
-  Activations &x = buffer(xb), &y = buffer(yb);
-  each_token(
-      n_, [&](uint32_t t, uint32_t) { k_.add(x.data + size_t{t} * x.width, y.data + size_t{t} * y.width, x.width); });
-}
+void CpuBackend::add(Buffer x, Buffer y) { sum_ = {true, x, y}; }
 
-void CpuBackend::project(Buffer xb, const Norm& norm, std::span<const Projection> group) {
+CpuBackend::Inputs CpuBackend::inputs(Buffer xb, const Norm& norm, uint32_t first) {
   const Activations& x = buffer(xb);
+  const auto of_first = [&](Buffer b) { return buffer(b).data + size_t{first} * x.width; };
+  Inputs in{of_first(xb), x.width, n_ - first, norm};
+  if (sum_.set && sum_.into == xb) {
+    in.sum = of_first(sum_.from);
+    sum_.set = false;
+  }
+  if (silu_.set && silu_.into == xb) {
+    in.up = of_first(silu_.from);
+    silu_.set = false;
+  }
+  return in;
+}
+
+void CpuBackend::project(Buffer x, const Norm& norm, std::span<const Projection> group) {
   Target targets[kMaxGroup] = {};
   for (size_t i = 0; i < group.size(); ++i) {
     const Activations& out = buffer(group[i].out);
     targets[i] = {&group[i].linear, out.data, out.width};
   }
-  run_group({x.data, x.width, n_, norm}, {targets, group.size()});
+  run_group(inputs(x, norm), {targets, group.size()});
 }
 
-void CpuBackend::head(Buffer xb, const Norm& norm, const Linear& head, uint32_t first, float* logits) {
-  const Activations& x = buffer(xb);
+void CpuBackend::head(Buffer x, const Norm& norm, const Linear& head, uint32_t first, float* logits) {
   const Target target{&head, logits, head.rows, logits == nullptr ? rows_ + first : nullptr};
-  run_group({x.data + size_t{first} * x.width, x.width, n_ - first, norm}, {&target, 1});
+  run_group(inputs(x, norm, first), {&target, 1});
 }
 
 }  // namespace svq::rt

@@ -66,17 +66,23 @@ class CpuBackend final : public Backend {
     const Row* rows = nullptr;  // if not null: out is each row's logits
     float* row(uint32_t token) const { return rows != nullptr ? rows[token].logits : out + token * stride; }
   };
-  struct Inputs {    // what a group reads
-    const float* x;  // (n, columns)
+  struct Inputs {  // what a group reads
+    float* x;      // (n, columns)
     size_t stride;
     uint32_t n;
     Norm norm;
+    // Done first, with the same stride: x += sum; x = silu(x) ⊙ up. Null: nothing.
+    const float* sum = nullptr;
+    const float* up = nullptr;
   };
+  // Tokens from `first` on of a buffer, with what was deferred.
+  Inputs inputs(Buffer x, const Norm& norm, uint32_t first = 0);
 
   // cpu_linear.cc
   void run_group(const Inputs& in, std::span<const Target> targets);
   void list_groups();
   void note_ahead(uint32_t linear, uint32_t part);
+  void finish_input(const Inputs& in, uint32_t token, uint32_t columns);
   void prepare_token(const Inputs& in, uint32_t token, const Linear& l, bool norm, bool rotate, uint32_t thread);
   void side_inputs(const Inputs& in, uint32_t token, std::span<const Target> targets);
   void multiply(const Inputs& in, const Target& target, uint32_t block_begin, uint32_t block_end, uint32_t thread);
@@ -147,6 +153,7 @@ class CpuBackend final : public Backend {
 
   // The current chunk.
   uint32_t n_ = 0;
+  Deferred sum_, silu_;
   Row* rows_;               // (max_tokens)
   uint32_t positions_ = 0;  // the most that one of its tokens attends to
   float* span_out_;         // (n_heads, spans of the context, head_dim) of one token

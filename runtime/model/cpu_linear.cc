@@ -42,9 +42,10 @@ void CpuBackend::run_group(const Inputs& in, std::span<const Target> targets) {
     }
     const std::span<const Target> members(same, n_same);
 
-    // 1 … 3: norm, input transform, int8; the narrow half of side paths.
+    // 1 … 3: what was deferred, norm, input transform, int8; the narrow half of side paths.
     const bool rotate = leader.is_packed() && leader.input_transform != rotated;
     each_token(in.n, [&](uint32_t t, uint32_t thread) {
+      if (i == 0) finish_input(in, t, leader.columns);
       prepare_token(in, t, leader, !normed, rotate, thread);
       side_inputs(in, t, members);
     });
@@ -139,6 +140,12 @@ void CpuBackend::note_ahead(uint32_t linear, uint32_t part) {
       }
     }
   }
+}
+
+void CpuBackend::finish_input(const Inputs& in, uint32_t token, uint32_t columns) {
+  const size_t at = size_t{token} * in.stride;
+  if (in.sum != nullptr) k_.add(in.x + at, in.sum + at, columns);
+  if (in.up != nullptr) k_.silu_mul(in.x + at, in.up + at, columns, in.x + at);
 }
 
 void CpuBackend::prepare_token(const Inputs& in, uint32_t token, const Linear& l, bool norm, bool rotate,
