@@ -69,6 +69,19 @@ TEST(Perplexity, BeginOfTextReplacesTheFirstTokenOfEveryChunk) {
   EXPECT_GT(std::fabs(without[0].get<double>() - without[2].get<double>()), 1e-9);
 }
 
+TEST(Perplexity, ControlTokensAreTextUnlessAskedFor) {
+  std::string chat;
+  for (int i = 0; i < 16; ++i) chat += "<|im_start|>abc<|im_end|>";  // 25 bytes, or 5 tokens
+  const std::string path = write_file("chat.txt", chat);
+  const auto chunks = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"perplexity", tiny_model(), "--text", path, "--context", "16", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_json("svqeval", arguments).at("chunks").get<int>();
+  };
+  EXPECT_EQ(chunks({}), 16 * 25 / 16);
+  EXPECT_EQ(chunks({"--parse-special"}), 16 * 5 / 16);
+}
+
 TEST(Perplexity, TextTooShort) {
   const Outcome o = run("svqeval", {"perplexity", tiny_model(), "--text", write_file("short.txt", "short")});
   EXPECT_EQ(o.exit_code, 1);

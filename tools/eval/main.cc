@@ -57,6 +57,8 @@ int main(int argc, char** argv) {
        "Predictions that count: half (the second half of each chunk, llama.cpp's rule; default) or all")
       ->type_name("WHAT")
       ->check(CLI::IsMember({"half", "all"}));
+  p->add_flag("--parse-special", perplexity.parse_special,
+              "Control tokens written in the text, such as <|im_end|>, are these tokens: for chats");
   add_session_options(*p, perplexity.session);
   p->add_flag("--json", perplexity.json, "Report as JSON");
 

@@ -12,6 +12,7 @@ struct PerplexityOptions {
   uint32_t context = 512;
   uint32_t chunks = 0;  // 0: all
   bool score_all = false;
+  bool parse_special = false;  // control tokens written in the text are these tokens
   SessionOptions session;
   bool json = false;
 };
