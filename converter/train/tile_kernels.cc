@@ -12,46 +12,109 @@ namespace {
 
 constexpr int64_t W = kTileTokens;
 
+// Two steps of butterflies in each pass over the tile, then the last one if their number is odd.
 SVQ_CLONES void hadamard(float* t, int64_t n, float norm) {
-  for (int64_t half = 1; half < n; half *= 2) {
-    const float m = half == 1 ? norm : 1.0f;  // the normalisation goes with the first step
-    for (int64_t start = 0; start < n; start += 2 * half) {
-      float* low = t + start * W;
-      float* high = low + half * W;
-      for (int64_t i = 0; i < half * W; ++i) {
-        const float a = low[i] * m, b = high[i] * m;
-        low[i] = a + b;
-        high[i] = a - b;
+  float m = norm;  // the normalisation goes with the first pass
+  int64_t half = 1;
+  for (; half * 4 <= n; half *= 4, m = 1.0f) {
+    const int64_t run = half * W;
+    for (int64_t start = 0; start < n * W; start += 4 * run) {
+      float *x0 = t + start, *x1 = x0 + run, *x2 = x1 + run, *x3 = x2 + run;
+      for (int64_t i = 0; i < run; ++i) {
+        const float a = x0[i] * m, b = x1[i] * m, c = x2[i] * m, d = x3[i] * m;
+        const float ab = a + b, a_b = a - b, cd = c + d, c_d = c - d;
+        x0[i] = ab + cd;
+        x1[i] = a_b + c_d;
+        x2[i] = ab - cd;
+        x3[i] = a_b - c_d;
       }
     }
+  }
+  if (half == n) return;
+  float *low = t, *high = t + half * W;
+  for (int64_t i = 0; i < half * W; ++i) {
+    const float a = low[i] * m, b = high[i] * m;
+    low[i] = a + b;
+    high[i] = a - b;
   }
 }
 
-// out_i = Σ_j m[i·row + j·column] in_j over runs of `run` values.
-SVQ_CLONES void mix_runs(const float* in, const float* m, int64_t row, int64_t column, int64_t factor, int64_t run,
-                         float* out) {
-  constexpr int64_t kStrip = 64;
-  for (int64_t s = 0; s < run; s += kStrip) {
-    const int64_t n = run - s < kStrip ? run - s : kStrip;
-    for (int64_t i = 0; i < factor; ++i) {
-      float sum[kStrip] = {};
-      if (n == kStrip) {
-        for (int64_t j = 0; j < factor; ++j) {
-          const float c = m[i * row + j * column];
-          const float* x = in + j * run + s;
-          for (int64_t k = 0; k < kStrip; ++k) sum[k] += c * x[k];
-        }
-      } else {
-        for (int64_t j = 0; j < factor; ++j) {
-          const float c = m[i * row + j * column];
-          const float* x = in + j * run + s;
-          for (int64_t k = 0; k < n; ++k) sum[k] += c * x[k];
-        }
-      }
-      float* y = out + i * run + s;
-      for (int64_t k = 0; k < n; ++k) y[k] = sum[k];
+// out[o] = Σ_j m[o·m_out + j·m_in] x[j·step], C columns each, for two outputs.
+template <int64_t C>
+SVQ_INLINE void two_sums(const float* m, int64_t m_out, int64_t m_in, const float* x, int64_t step, int64_t count,
+                         float* out0, float* out1) {
+  constexpr int64_t S = C * W;
+  float sum0[S] = {}, sum1[S] = {};
+  for (int64_t j = 0; j < count; ++j) {
+    const float c0 = m[j * m_in], c1 = m[m_out + j * m_in];
+    const float* in = x + j * step;
+    for (int64_t k = 0; k < S; ++k) {
+      sum0[k] += c0 * in[k];
+      sum1[k] += c1 * in[k];
     }
   }
+  for (int64_t k = 0; k < S; ++k) {
+    out0[k] = sum0[k];
+    out1[k] = sum1[k];
+  }
+}
+
+// The DCT-II across `factor` runs of values, in place, C columns at a time. m[i][r−1−j] = (−1)^i m[i][j]: even outputs
+// need the sums x_j + x_{r−1−j} alone, odd ones the differences. scratch: factor · C columns.
+template <int64_t C>
+SVQ_INLINE void mix_forward(float* x, const float* m, int64_t factor, int64_t run, float* scratch) {
+  constexpr int64_t S = C * W;
+  const int64_t r = factor, half = r / 2;
+  float spare[S];
+  for (int64_t s = 0; s < run; s += S) {
+    for (int64_t j = 0; j < half; ++j) {
+      float *low = x + j * run + s, *high = x + (r - 1 - j) * run + s;
+      for (int64_t k = 0; k < S; ++k) {
+        const float a = low[k], b = high[k];
+        low[k] = a + b;
+        high[k] = a - b;
+      }
+    }
+    for (int64_t i = 0; i < r; i += i % 4 == 1 ? 3 : 1) {  // 0, 1, 4, 5, … with the output after next
+      const bool odd = i % 2;
+      const bool alone = i + 2 >= r;
+      two_sums<C>(m + i * r, alone ? 0 : 2 * r, 1, odd ? x + (r - 1) * run + s : x + s, odd ? -run : run,
+                  odd ? half : r - half, scratch + i * S, alone ? spare : scratch + (i + 2) * S);
+    }
+    for (int64_t j = 0; j < r; ++j) std::copy(scratch + j * S, scratch + (j + 1) * S, x + j * run + s);
+  }
+}
+
+// The transpose: with E_j the sum over even i and O_j over odd i, x_j = E_j + O_j and x_{r−1−j} = E_j − O_j.
+template <int64_t C>
+SVQ_INLINE void mix_inverse(float* x, const float* m, int64_t factor, int64_t run, float* scratch) {
+  constexpr int64_t S = C * W;
+  const int64_t r = factor, half = r / 2;
+  for (int64_t s = 0; s < run; s += S) {
+    for (int64_t j = 0; j < r - half; j += 2) {
+      const bool alone = j + 1 >= r - half;
+      float even[2][S], odd[2][S];
+      two_sums<C>(m + j, alone ? 0 : 1, 2 * r, x + s, 2 * run, r - half, even[0], even[1]);
+      two_sums<C>(m + r + j, alone ? 0 : 1, 2 * r, x + run + s, 2 * run, half, odd[0], odd[1]);
+      for (int64_t o = 0; o < (alone ? 1 : 2); ++o) {
+        float *low = scratch + (j + o) * S, *high = scratch + (r - 1 - j - o) * S;
+        for (int64_t k = 0; k < S; ++k) {
+          const float e = even[o][k], d = odd[o][k];
+          high[k] = e - d;
+          low[k] = e + d;  // where both are one, the middle, nothing is odd
+        }
+      }
+    }
+    for (int64_t j = 0; j < r; ++j) std::copy(scratch + j * S, scratch + (j + 1) * S, x + j * run + s);
+  }
+}
+
+// Eight columns: the sums outlast the latency of an addition, and a run of x serves both outputs.
+SVQ_CLONES void mix_wide(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
+  inverse ? mix_inverse<8>(x, m, factor, run, scratch) : mix_forward<8>(x, m, factor, run, scratch);
+}
+SVQ_CLONES void mix_narrow(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
+  inverse ? mix_inverse<1>(x, m, factor, run, scratch) : mix_forward<1>(x, m, factor, run, scratch);
 }
 
 template <int64_t D>
@@ -214,8 +277,7 @@ TileRotation::TileRotation(int64_t block, int64_t factor, bool mixed)
 
 void TileRotation::mix(float* tile, float* scratch, bool inverse) const {
   if (!mixed_) return;
-  mix_runs(tile, matrix_.data(), inverse ? 1 : factor_, inverse ? factor_ : 1, factor_, block_ * W, scratch);
-  std::copy(scratch, scratch + size() * W, tile);
+  (block_ % 8 == 0 ? mix_wide : mix_narrow)(tile, matrix_.data(), factor_, block_ * W, scratch, inverse);
 }
 
 void TileRotation::apply(float* tile, float* scratch, bool inverse) const {
