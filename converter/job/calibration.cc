@@ -62,32 +62,42 @@ std::vector<int32_t> chat_tokens(const Document& document, const fb::Chat& forma
 
 std::vector<int64_t> widen(const std::vector<int32_t>& tokens) { return {tokens.begin(), tokens.end()}; }
 
-CalibrationSet from_text(const Model& model, const CalibrationOptions& options) {
+// A text as the model's tokens, from which sequences are cut.
+struct TokenStream {
+  std::vector<int32_t> tokens;
+  int32_t bos = -1;  // begins every sequence, as at inference; -1: the model wants none
+};
+
+TokenStream read_stream(const Model& model, const CalibrationOptions& options) {
   const SourceTokenizer tokenizer(model);
   if (!tokenizer)
     throw Error(fmt::format("'{}' has no tokenizer, so calibration text '{}' cannot be read", model.source_name(),
                             options.text.string()));
   const FlatChat chat(model);
-  std::vector<int32_t> stream;
+  TokenStream stream;
   for (const Document& document : read_documents(options.text, options.json_fields)) {
     const std::vector<int32_t> tokens =
         document.chat.messages.empty()
             ? tokenizer->encode(document.text, /*add_special=*/false, /*parse_special=*/false)
             : chat_tokens(document, *chat, *tokenizer);
-    stream.insert(stream.end(), tokens.begin(), tokens.end());
-    if (tokenizer->adds_eos() && tokenizer->eos() >= 0) stream.push_back(tokenizer->eos());
+    stream.tokens.insert(stream.tokens.end(), tokens.begin(), tokens.end());
+    if (tokenizer->adds_eos() && tokenizer->eos() >= 0) stream.tokens.push_back(tokenizer->eos());
   }
-  // As at inference, every sequence begins with the begin-of-text token if the model wants one.
-  const bool bos = tokenizer->adds_bos() && tokenizer->bos() >= 0;
+  if (tokenizer->adds_bos()) stream.bos = tokenizer->bos();
+  return stream;
+}
+
+// `wanted` sequences, or as many as the text holds if these are at least `least`.
+CalibrationSet cut(const TokenStream& stream, int64_t wanted, int64_t least, const CalibrationOptions& options) {
+  const bool bos = stream.bos >= 0;
   const int64_t body = options.length - (bos ? 1 : 0);
-  const int64_t available = static_cast<int64_t>(stream.size());
-  const int64_t least = options.least_sequences > 0 ? options.least_sequences : options.n_sequences;
+  const int64_t available = static_cast<int64_t>(stream.tokens.size());
   if (body < 1 || available / body < least)
     throw Error(
         fmt::format("calibration text '{}' holds {} tokens, but {} sequences of {} need {}: take a longer text, or "
                     "fewer or shorter sequences",
                     options.text.string(), available, least, options.length, least * body));
-  const int64_t sequences = std::min(options.n_sequences, available / body);
+  const int64_t sequences = std::min(wanted, available / body);
   CalibrationSet set;
   set.tokens = at::empty({sequences, options.length}, at::kLong);
   // The text is cut into equal stretches; each gives one sequence, from its beginning or from a random
@@ -98,8 +108,8 @@ CalibrationSet from_text(const Model& model, const CalibrationOptions& options) 
     const double u = options.random_windows ? uniform(options.seed, static_cast<uint64_t>(i), 0) : 0.0;
     const int64_t first = std::min(begin + static_cast<int64_t>(u * static_cast<double>(places)), available - body);
     int64_t* out = set.tokens.data_ptr<int64_t>() + i * options.length;
-    if (bos) *out++ = tokenizer->bos();
-    std::copy_n(stream.begin() + first, body, out);
+    if (bos) *out++ = stream.bos;
+    std::copy_n(stream.tokens.begin() + first, body, out);
   }
   set.description =
       fmt::format("{} sequences of {} tokens, {} spread, of {} ({} tokens)", sequences, options.length,
@@ -226,27 +236,24 @@ std::optional<CalibrationSet> make_calibration(const Model& model, const Calibra
                             options.n_sequences, options.length));
   if (options.text.empty()) return from_model(model, options, forward, progress);
   if (progress && !progress(0.0)) return std::nullopt;
-  CalibrationOptions of_text = options;
-  if (options.sampled_share > 0) {
-    const double share = 1 - options.sampled_share;
-    of_text.n_sequences = std::max<int64_t>(1, std::llround(share * static_cast<double>(options.n_sequences)));
-    of_text.least_sequences = 1;
+  const TokenStream stream = read_stream(model, options);
+  const bool mixed = options.sampled_share > 0;
+  int64_t wanted = options.n_sequences, least = options.least_sequences > 0 ? options.least_sequences : wanted;
+  if (mixed) {
+    wanted = std::max<int64_t>(1, std::llround((1 - options.sampled_share) * static_cast<double>(wanted)));
+    least = 1;
   }
-  CalibrationSet set = from_text(model, of_text);
-  if (options.sampled_share > 0) {
-    CalibrationOptions of_model = options;
-    of_model.n_sequences = options.n_sequences - set.tokens.size(0);
-    if (of_model.n_sequences > 0) {
-      const auto sampled = from_model(model, of_model, forward, progress);
-      if (!sampled) return std::nullopt;
-      if (const int64_t written = sampled->tokens.size(0); written < of_model.n_sequences) {
-        of_text.n_sequences = std::max<int64_t>(1, written * set.tokens.size(0) / of_model.n_sequences);
-        set = from_text(model, of_text);
-      }
-      set.tokens = at::cat({set.tokens, sampled->tokens});
-      set.tokens = set.tokens.index_select(0, random_order(set.tokens.size(0), options.seed));
-      set.description += "; " + sampled->description;
-    }
+  CalibrationSet set = cut(stream, wanted, least, options);
+  CalibrationOptions of_model = options;
+  of_model.n_sequences = options.n_sequences - set.tokens.size(0);
+  if (mixed && of_model.n_sequences > 0) {
+    const auto sampled = from_model(model, of_model, forward, progress);
+    if (!sampled) return std::nullopt;
+    if (const int64_t written = sampled->tokens.size(0); written < of_model.n_sequences)
+      set = cut(stream, std::max<int64_t>(1, written * set.tokens.size(0) / of_model.n_sequences), 1, options);
+    set.tokens = at::cat({set.tokens, sampled->tokens});
+    set.tokens = set.tokens.index_select(0, random_order(set.tokens.size(0), options.seed));
+    set.description += "; " + sampled->description;
   }
   if (progress && !progress(1.0)) return std::nullopt;
   return set;

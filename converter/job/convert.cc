@@ -1,6 +1,7 @@
 #include "converter/job/convert.h"
 
 #include <ATen/ops/empty.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -8,6 +9,7 @@
 
 #include "converter/base/error.h"
 #include "converter/job/allocate.h"
+#include "converter/job/block_tuner.h"
 #include "converter/job/cancel.h"
 #include "converter/job/clock.h"
 #include "converter/job/completions.h"
@@ -107,6 +109,7 @@ class Conversion {
         reporter_(reporter),
         pass_(model, options),
         progressive_(model, options, plan, work, reporter, pass_),
+        tuner_(model, options, plan, work),
         curvatures_(model, plan, work) {
     costs_.tokens =
         plan.needs_calibration ? double(options.calibration_sequences) * double(options.calibration_length) : 0;
@@ -123,7 +126,7 @@ class Conversion {
         if (!block_finished(group.layer)) quantize_block(group.layer);
       } else if (!parts_[index]) {
         const at::Tensor hessian = group.needs_hessian ? hessian_of(group) : at::Tensor();
-        write(index, hessian, {});
+        write(index, hessian, {}, parts_[index], work_.part_path(group.name));
         accumulators_.erase(group.kind);
       }
       if (hessian_layer_ >= 0 && block_finished(hessian_layer_)) save_hidden();
@@ -151,23 +154,42 @@ class Conversion {
   const FloatPass& pass() const { return pass_; }
 
  private:
-  void write(size_t index, const at::Tensor& hessian, std::unique_ptr<Correction> correction) {
+  void write(size_t index, const at::Tensor& hessian, std::unique_ptr<Correction> correction,
+             std::unique_ptr<fb::PartT>& part, const std::filesystem::path& path) {
     const PlannedGroup& group = plan_.groups[index];
     const double cost = costs_.group(group, options_.descent);
-    parts_[index] = std::make_unique<fb::PartT>(write_group(
+    part = std::make_unique<fb::PartT>(write_group(
         group, progressive_.model(), options_, work_.fingerprint(), hessian, std::move(correction),
-        [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, work_.part_path(group.name),
+        [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, path,
         [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
     done_ += cost;
     if (options_.curvature_count() > 0) curvatures_.remove(group);
-    report(group, *parts_[index]);
+    report(group, *part);
   }
 
   // Groups of one block in order: each is measured with, and corrected for, what the quantized ones before it produce.
   void quantize_block(int layer) {
     advance_to(layer);
-    run_stages(layer, true);
+    const at::Tensor inputs = tuner_.enabled() ? hidden_.clone() : at::Tensor();
+    const at::Tensor targets = run_stages(layer, true);
+    if (tuner_.enabled()) {
+      tune_block(layer, inputs, targets);
+      hidden_.copy_(inputs);
+      run_stages(layer, false);
+    }
     save_hidden();
+  }
+
+  void tune_block(int layer, const at::Tensor& inputs, const at::Tensor& targets) {
+    const auto started = Clock::now();
+    const std::string name = "blocks." + std::to_string(layer) + " tuning";
+    const BlockTuning result = tuner_.tune(layer, raw_, parts_, inputs, targets, [&](double fraction) {
+      reporter_.progress(name, done_ + fraction * tuner_.cost());
+      if (stop_requested()) throw Interrupted{};
+    });
+    done_ += tuner_.cost();
+    reporter_.group_done(fmt::format("{}: {:.4g} -> {:.4g}", name, result.before, result.after), 0,
+                         seconds_since(started), done_);
   }
 
   void measure_curvatures() {
@@ -198,23 +220,30 @@ class Conversion {
   }
 
   // Takes hidden_ through block `layer` as it is quantized; with `quantize`, parts that are missing are made on the
-  // way, from what the float block makes of the same states.
-  void run_stages(int layer, bool quantize) {
+  // way, from what the float block makes of the same states. Returns what the float block gives at its end, if blocks
+  // are tuned.
+  at::Tensor run_stages(int layer, bool quantize) {
     const bool bf16 = bf16_is_faster(c10::kCPU);  // where the stages run
     const bool making = !block_finished(layer);
     if (making) progressive_.prepare(layer, parts_, tokens(), sequences_, done_);
     const int64_t at_once = std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / hidden_.size(1));
-    BlockStages quantized(model_.architecture(), hidden_, at_once);
+    BlockStages quantized(model_.architecture(), hidden_, at_once, bf16);
     std::optional<BlockStages> source;
-    if (making) source.emplace(model_.architecture(), hidden_.clone(), at_once);
+    const at::Tensor beside = making ? hidden_.clone() : at::Tensor();
+    if (making) source.emplace(model_.architecture(), beside, at_once, bf16);
     const double cost = block_cost(layer) / 4;
+    const bool raw = making && tuner_.enabled();  // all of the block anew, until it is trained as a whole
+    raw_.resize(plan_.groups.size());
     for (size_t i = 0; i < plan_.groups.size(); ++i) {
       const PlannedGroup& group = plan_.groups[i];
       if (group.layer != layer) continue;
+      std::unique_ptr<fb::PartT>& part = raw ? raw_[i] : parts_[i];
+      const std::filesystem::path path = raw ? tuner_.raw_path(group.name) : work_.part_path(group.name);
+      if (raw && !part) part = read_part(path, group.name, work_.fingerprint(), true, nullptr);
       // Matrices of [K, K] in double: those of 8960 columns take 642 MB each.
       if (group.needs_hessian && group.linears[0].columns > 4096) release_free_memory();
       const StudentGroup floats = making ? make_float_group(group, progressive_.model(), bf16) : StudentGroup();
-      if (!parts_[i]) {
+      if (!part) {
         reporter_.progress(group.name + " inputs", done_);
         Moments moments;
         if (group.needs_hessian) moments = measure_moments(*source, quantized, floats.norm);
@@ -222,22 +251,22 @@ class Conversion {
         std::unique_ptr<Correction> correction;
         if (group.needs_hessian) correction = std::make_unique<Correction>(moments, kCorrectionDamping, group.name);
         moments.cross.reset();
-        write(i, moments.quantized, std::move(correction));
+        write(i, moments.quantized, std::move(correction), part, path);
       } else if (quantize) {
         done_ += cost;
       }
-      const GroupContent content = read_content(*parts_[i], work_.part_path(group.name));
+      const GroupContent content = read_content(*part, path);
       const auto norm_of_heads = [&](Slot slot) {
         return group.kind == GroupKind::kAttnIn && model_.has(slot, layer) ? read_tensor(model_, slot, layer, true)
                                                                            : at::Tensor();
       };
       const at::Tensor q_norm = norm_of_heads(Slot::kQNorm), k_norm = norm_of_heads(Slot::kKNorm);
-      // Nobody reads what the float block gives at its end.
-      if (source && group.kind != GroupKind::kDownIn) source->finish(floats, q_norm, k_norm);
+      if (source && (tuner_.enabled() || group.kind != GroupKind::kDownIn)) source->finish(floats, q_norm, k_norm);
       quantized.finish(make_student_group(group, model_, content, bf16), q_norm, k_norm);
       if (quantize && stop_requested() && !block_finished(layer)) throw Interrupted{};
     }
     position_ = layer + 1;
+    return tuner_.enabled() ? beside : at::Tensor();
   }
 
   void find_finished() {
@@ -258,7 +287,8 @@ class Conversion {
       const int layers = static_cast<int>(model_.architecture().n_layers);
       for (int layer = 0; layer < layers; ++layer) total += block_cost(layer);
       int finished = 0;
-      for (; finished < layers && block_finished(finished); ++finished) done_ += block_cost(finished);
+      for (; finished < layers && block_finished(finished); ++finished) done_ += block_cost(finished) + tuner_.cost();
+      total += layers * tuner_.cost();
       done_ += progressive_.cost_before(finished);
       if (work_.contains("tokens")) done_ += costs_.sampling(plan_);
     }
@@ -408,10 +438,12 @@ class Conversion {
   Reporter& reporter_;
   FloatPass pass_;
   Progressive progressive_;
+  BlockTuner tuner_;
   OutputCurvatures curvatures_;
   Costs costs_{};
   double done_ = 0;
   std::vector<std::unique_ptr<fb::PartT>> parts_;         // of plan_.groups; null: to be done
+  std::vector<std::unique_ptr<fb::PartT>> raw_;           // of a block that is to be tuned
   std::map<GroupKind, HessianAccumulator> accumulators_;  // of one block, or of the head's input
   int hessian_layer_ = -1;                                // the block whose Hessians these are
   // [sequences, length, hidden] f32, of the blocks so far: quantized where they are followed, else float.
@@ -487,6 +519,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   const std::string source_hash = model.source_hash();
   const std::string calibration_hash = options.calibration.empty() ? "" : file_hash(options.calibration);
   WorkDirectory work(work_path(options), make_fingerprint(options, source_hash, calibration_hash), options.force);
+  if (options.time_limit > 0) reporter.limit(options.time_limit, work.seconds_spent());
   Report report;
   if (options.has_budget()) {
     report.allocation = allocate(model, options, plan, work, reporter);

@@ -74,12 +74,11 @@ void Finetune::load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts
       student_.final_norm = content.float_tensor("final_norm");
       continue;
     }
-    student_group(planned) = make_student_group(planned, model_, content, bf16);
-    if (planned.kind != GroupKind::kAttnIn) continue;
-    StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
-    const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
-    block.q_norm = content.float_tensor(prefix + "q_norm");
-    block.k_norm = content.float_tensor(prefix + "k_norm");
+    if (planned.layer >= 0) {
+      load_student_group(planned, model_, content, bf16, student_.blocks[static_cast<size_t>(planned.layer)]);
+    } else {
+      end_group(planned) = make_student_group(planned, model_, content, bf16);
+    }
   }
 }
 
@@ -183,10 +182,8 @@ Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seco
   return tuning;
 }
 
-StudentGroup& Finetune::student_group(const PlannedGroup& planned) {
-  if (planned.kind == GroupKind::kEmbedding) return student_.embedding;
-  if (planned.kind == GroupKind::kHead) return student_.head;
-  return group_of(student_.blocks[static_cast<size_t>(planned.layer)], planned.kind);
+StudentGroup& Finetune::end_group(const PlannedGroup& planned) {
+  return planned.kind == GroupKind::kHead ? student_.head : student_.embedding;
 }
 
 void Finetune::round_student() {
@@ -196,27 +193,15 @@ void Finetune::round_student() {
 
 void Finetune::write_parts(std::vector<std::unique_ptr<fb::PartT>>& parts) {
   const at::NoGradGuard no_grad;
-  const auto value = [](const at::Tensor& t) { return t.detach().contiguous(); };
   for (size_t i = 0; i < plan_.groups.size(); ++i) {
     const PlannedGroup& planned = plan_.groups[i];
     GroupContent& content = contents_[i];
-    const auto put = [&](const std::string& name, const at::Tensor& t) {
-      if (t.defined()) content.floats[name] = value(t);
-    };
     if (planned.kind == GroupKind::kFinalNorm) {
-      put("final_norm", student_.final_norm);
+      content.floats["final_norm"] = student_.final_norm.detach().contiguous();
+    } else if (planned.layer >= 0) {
+      store_student_group(planned, student_.blocks[static_cast<size_t>(planned.layer)], content);
     } else {
-      const StudentGroup& group = student_group(planned);
-      store_group(group, content.quantized);
-      for (const StudentLinear& l : group.linears) put(l.name + ".bias", l.bias);
-      if (planned.kind == GroupKind::kAttnIn) {
-        const StudentBlock& block = student_.blocks[static_cast<size_t>(planned.layer)];
-        const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
-        put(prefix + "attn_norm", group.norm);
-        put(prefix + "q_norm", block.q_norm);
-        put(prefix + "k_norm", block.k_norm);
-      }
-      if (planned.kind == GroupKind::kFfnIn) put("blocks." + std::to_string(planned.layer) + ".ffn_norm", group.norm);
+      store_group(end_group(planned), content.quantized);
     }
     const double seconds = parts[i]->seconds;
     parts[i] = std::make_unique<fb::PartT>(write_part(planned, model_, options_, work_.fingerprint(), content, seconds,

@@ -34,7 +34,7 @@ class Finetune {
   static double cost(const Plan& plan, const Options& options, const SequencePlan& sequences);
 
  private:
-  StudentGroup& student_group(const PlannedGroup& planned);
+  StudentGroup& end_group(const PlannedGroup& planned);  // embedding or head
   // The student's parameters as the file will hold them: 16-bit floats where it does.
   void round_student();
   void load_student(const std::vector<std::unique_ptr<fb::PartT>>& parts);

@@ -195,6 +195,11 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
          "memory: 8 bytes a weight, 12 below 400 million; with --time-limit what half of the time for training allows)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->group(what);
+  app.add_option("--block-tokens", o.block_tokens,
+                 "tokens on which scales, affine maps and norms of each quantized block are trained to give what the "
+                 "float block gives, with --effort none too; 0: none (default)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32))
+      ->group(what);
   app.add_option("--time-limit", time_limit,
                  "for the whole conversion, as 90m, 2h or 1h30m: training takes what is left of it, instead of "
                  "--train-tokens")
@@ -322,6 +327,8 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   if (progressive_tokens > 0 && !o.trains())
     return fail("--progressive-tokens needs fine-tuning (--effort fast or full)");
   if (progressive_tokens > 0 && !o.follows_prefix()) return fail("--progressive-tokens needs --prefix quantized");
+  if (o.block_tokens > 0 && !o.follows_prefix())
+    return fail("--block-tokens needs --method unisvq, --prefix quantized and fewer than 16 bits");
   if (curvature_sequences >= 0) o.curvature_sequences = curvature_sequences;
   if (embedding_bits != 0) o.embedding_bits = embedding_bits;
   if (head_bits != 0) o.head_bits = head_bits;
@@ -379,6 +386,7 @@ nlohmann::ordered_json recipe(const Options& o) {
     j["curvature_sequences"] = o.curvature_count();
     j["output_damping"] = o.output_damping;
   }
+  if (o.block_tokens > 0) j["block_tokens"] = o.block_tokens;
   j["seed"] = o.seed;
   j["effort"] = o.trains() ? o.effort : "none";
   if (o.trains()) {

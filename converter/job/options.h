@@ -40,6 +40,7 @@ struct Options {
   std::string effort = "fast";                // fine-tuning: "none", "fast", "full"
   std::optional<int64_t> progressive_tokens;  // trained on while quantizing; default: by effort and size of the model
   bool progressive_by_time = false;           // instead, what half of the time for training allows
+  int64_t block_tokens = 0;                   // on which each block's float parameters are trained once it is quantized
   int64_t train_tokens = 0;                   // tokens trained on, counting repetitions; 0: by effort
   double time_limit = 0;                      // seconds for the whole conversion; 0: none
   double scale_rate = 4e-3, map_rate = 2e-3;  // learning rates, relative to the parameters' magnitudes
@@ -58,7 +59,11 @@ struct Options {
   int embedding_width() const { return embedding_bits.value_or(default_end_width()); }
   // There are lattices with scales to train.
   bool trains() const { return effort != "none" && method == "unisvq" && (bits != 16 || !overrides.empty()); }
-  int64_t training_tokens() const { return train_tokens > 0 ? train_tokens : effort == "full" ? 524288 : 131072; }
+  // With a time limit this is what there may be at the most: sampling takes its share of the time, and a text as much.
+  int64_t training_tokens() const {
+    const bool many = effort == "full" || (time_limit > 0 && sampled() >= 0.5);
+    return train_tokens > 0 ? train_tokens : many ? 524288 : 131072;
+  }
   // Codes are chosen for the inputs that the quantized blocks before produce.
   bool follows_prefix() const { return prefix == "quantized" && method == "unisvq" && bits != 16; }
   // 0: outputs count alike.

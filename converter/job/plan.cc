@@ -16,6 +16,7 @@
 #include "converter/job/sequences.h"
 #include "converter/job/versions.h"
 #include "converter/models/float/sample.h"
+#include "converter/models/float/startup.h"
 #include "converter/write/svq_file.h"
 
 namespace svq::convert {
@@ -175,17 +176,19 @@ uint64_t sampling_memory(const Model& model, const Plan& plan, const Options& op
   return plan_sampling(model, sequences, options.calibration_length, 0, choose_forward(options)).bytes;
 }
 
-// Bytes of the largest step, over what the mapped source takes. The quantizer's share: H and its Cholesky factor in
-// double, four forms of H in f32, and some four copies of the largest weight in f32; the codes one byte each. Blocks
-// freed but kept by malloc add a quarter (SmolLM2-135M takes 1.3 GB where the sum is 1.0).
+// Bytes of the largest step, over what the mapped source takes. The quantizer's share: H in double, where its Cholesky
+// factor takes its place, four forms of H in f32, and some four copies of the largest weight in f32; the codes one byte
+// each. Blocks freed but kept by malloc add a quarter (SmolLM2-135M takes 1.3 GB where the sum is 1.0).
 uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& options) {
   constexpr uint64_t kLibraries = 400u << 20;  // libtorch's code and pools
   const auto& a = model.architecture();
   const uint64_t tokens =
       plan.needs_calibration ? uint64_t(options.calibration_sequences) * uint64_t(options.calibration_length) : 0;
   // Hidden states before and after a block; with the quantized prefix those of both, and the inputs of down.
-  const uint64_t activations =
-      tokens * 4 * (options.follows_prefix() ? 2 * (uint64_t{a.hidden} + a.intermediate) : 2 * uint64_t{a.hidden});
+  const uint64_t inner = options.follows_prefix() ? (bf16_is_faster(c10::kCPU) ? 2 : 4) * uint64_t{a.intermediate} : 0;
+  // Block-wise tuning keeps a block's inputs and targets.
+  const uint64_t states = options.block_tokens > 0 ? 4 : 2;
+  const uint64_t activations = tokens * (states * 4 * uint64_t{a.hidden} + 2 * inner);
   uint64_t quantizing = 0, forward = 0, block_weights = 0, hessians = 0;
   int layer = -1;
   for (const PlannedGroup& group : plan.groups) {
@@ -204,7 +207,7 @@ uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& op
           forward, 4 * block_weights + hessians +
                        tokens / uint64_t(std::max(1, options.calibration_sequences)) * 16 * uint64_t(a.intermediate));
     }
-    const uint64_t metric = group.needs_hessian ? (2 * 8 + 4 * 4) * columns * columns + hessians : 0;
+    const uint64_t metric = group.needs_hessian ? (8 + 3 * 4) * columns * columns + hessians : 0;
     const uint64_t solver = group.packed() ? metric + 4 * weights + 13 * largest : 0;
     quantizing = std::max({quantizing, solver, std::min<uint64_t>(half * 6, 256u << 20)});
   }

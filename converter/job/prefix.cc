@@ -3,19 +3,22 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <tuple>
+#include <utility>
 
 #include "converter/base/error.h"
 #include "converter/models/float/block.h"
+#include "converter/quantize/cholesky.h"
 #include "converter/quantize/hessian.h"
 #include "converter/quantize/products.h"
 #include "converter/train/pointwise.h"
 
 namespace svq::convert {
 
-BlockStages::BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once)
+BlockStages::BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once,
+                         bool bf16)
     : a_(architecture),
       hidden_(std::move(hidden)),
+      inner_type_(bf16 ? at::kBFloat16 : at::kFloat),
       rope_(rope_tables(architecture, 0, hidden_.size(1), at::kCPU)),
       step_(std::max<int64_t>(1, sequences_at_once)) {}
 
@@ -26,7 +29,7 @@ at::Tensor BlockStages::rows(const at::Tensor& of, int64_t sequence, int64_t cou
 
 at::Tensor BlockStages::input(int64_t chunk) const {
   const int64_t first = chunk * step_, count = std::min(step_, hidden_.size(0) - first);
-  return stage_ % 2 == 0 ? normalise(rows(hidden_, first, count), {}, a_.norm_eps) : rows(inner_, first, count);
+  return stage_ % 2 == 0 ? normalise(rows(hidden_, first, count), {}, a_.norm_eps) : rows(inner_, first, count).to(at::kFloat);
 }
 
 void BlockStages::finish(const StudentGroup& group, const at::Tensor& q_norm, const at::Tensor& k_norm) {
@@ -43,7 +46,7 @@ void BlockStages::finish(const StudentGroup& group, const at::Tensor& q_norm, co
       continue;
     }
     const at::Tensor out = stage_ == 0 ? mix_heads(y, length, a_, rope_, q_norm, k_norm) : silu_product(y[0], y[1]);
-    if (!next.defined()) next = at::empty({hidden_.size(0) * length, out.size(1)}, at::kFloat);
+    if (!next.defined()) next = at::empty({hidden_.size(0) * length, out.size(1)}, inner_type_);
     rows(next, first, count).copy_(out);
   }
   inner_ = next;
@@ -111,11 +114,40 @@ StudentGroup make_trained_group(const PlannedGroup& planned, const TunedModel& m
   return float_group(planned, model, &model, bf16);
 }
 
-StudentGroup& group_of(StudentBlock& block, GroupKind kind) {
+const StudentGroup& group_of(const StudentBlock& block, GroupKind kind) {
   return kind == GroupKind::kAttnIn  ? block.attn_in
          : kind == GroupKind::kOIn   ? block.o_in
          : kind == GroupKind::kFfnIn ? block.ffn_in
                                      : block.down_in;
+}
+
+StudentGroup& group_of(StudentBlock& block, GroupKind kind) {
+  return const_cast<StudentGroup&>(group_of(std::as_const(block), kind));
+}
+
+void load_student_group(const PlannedGroup& planned, const Model& model, const GroupContent& content, bool bf16,
+                        StudentBlock& block) {
+  group_of(block, planned.kind) = make_student_group(planned, model, content, bf16);
+  if (planned.kind != GroupKind::kAttnIn) return;
+  const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
+  block.q_norm = content.float_tensor(prefix + "q_norm");
+  block.k_norm = content.float_tensor(prefix + "k_norm");
+}
+
+void store_student_group(const PlannedGroup& planned, const StudentBlock& block, GroupContent& content) {
+  const at::NoGradGuard no_grad;
+  const auto put = [&](const std::string& name, const at::Tensor& t) {
+    if (t.defined()) content.floats[name] = t.detach().contiguous();
+  };
+  const StudentGroup& group = group_of(block, planned.kind);
+  store_group(group, content.quantized);
+  for (const StudentLinear& l : group.linears) put(l.name + ".bias", l.bias);
+  const std::string prefix = "blocks." + std::to_string(planned.layer) + ".";
+  if (planned.kind == GroupKind::kFfnIn) put(prefix + "ffn_norm", group.norm);
+  if (planned.kind != GroupKind::kAttnIn) return;
+  put(prefix + "attn_norm", group.norm);
+  put(prefix + "q_norm", block.q_norm);
+  put(prefix + "k_norm", block.k_norm);
 }
 
 StudentBlock make_float_block(const Plan& plan, const Model& model, int layer, bool bf16) {
@@ -153,22 +185,21 @@ Correction::Correction(const Moments& moments, double damping, const std::string
       (plain.sum(at::kDouble) + moments.cross.sum(at::kDouble)).item<double>();  // finite if every term is
   if (!std::isfinite(sum))
     throw Error(name + ": the calibration activations hold a NaN or an infinity; finite values were expected");
-  difference_ = moments.cross - plain;
+  difference_ = moments.cross;
+  difference_.sub_(plain);
   const double mean = std::max(plain.diagonal().mean(at::kDouble).item<double>(), 1e-30);
   // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.
+  factor_ = at::empty(plain.sizes(), at::kDouble);
   for (damping = std::max(damping, 1e-6);; damping *= 10) {
-    at::Tensor h = plain.to(at::kDouble);
-    h.diagonal().add_(damping * mean);
-    at::Tensor info;
-    std::tie(factor_, info) = at::linalg_cholesky_ex(h);
-    if (info.item<int>() == 0) return;
+    factor_.copy_(plain);
+    factor_.diagonal().add_(damping * mean);
+    if (upper_cholesky_(factor_)) return;
   }
 }
 
 at::Tensor Correction::apply(const at::Tensor& weight) const {
   const at::NoGradGuard no_grad;
-  const at::Tensor right = at::mm(weight, difference_).t().to(at::kDouble);
-  return weight + at::cholesky_solve(right, factor_).t().to(at::kFloat);
+  return weight + solve_right(at::mm(weight, difference_).to(at::kDouble), factor_).to(at::kFloat);
 }
 
 }  // namespace svq::convert

@@ -13,8 +13,9 @@ namespace svq::convert {
 
 class BlockStages {
  public:
-  // hidden [S, T, hidden] f32, kept and advanced in place. sequences_at_once bounds temporary memory.
-  BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once);
+  // hidden [S, T, hidden] f32, kept and advanced in place. sequences_at_once bounds temporary memory. bf16: what the
+  // second and the fourth group read is kept in bfloat16, as exact as products of that type can tell.
+  BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once, bool bf16);
 
   // The input [tokens, K] of the stage's group (attn_in, o_in, ffn_in, down_in in order), normalised but not weighted
   // by the norm, some sequences at a time.
@@ -29,6 +30,7 @@ class BlockStages {
   const fb::ArchitectureT& a_;
   at::Tensor hidden_;  // [S, T, hidden]
   at::Tensor inner_;   // [S · T, K]: the attention's mix, or silu(gate) ⊙ up
+  at::ScalarType inner_type_;
   RopeTables rope_;
   int64_t step_;
   int stage_ = 0;
@@ -39,8 +41,15 @@ class BlockStages {
 StudentGroup make_student_group(const PlannedGroup& planned, const Model& model, const GroupContent& content,
                                 bool bf16);
 
+// A planned group of a block as the student's, into the block; with attn_in the norms of q and k.
+void load_student_group(const PlannedGroup& planned, const Model& model, const GroupContent& content, bool bf16,
+                        StudentBlock& block);
+// And back: the trained values, rounded to what the file stores.
+void store_student_group(const PlannedGroup& planned, const StudentBlock& block, GroupContent& content);
+
 // The group of a block that `kind` names: attn_in, o_in, ffn_in or down_in.
 StudentGroup& group_of(StudentBlock& block, GroupKind kind);
+const StudentGroup& group_of(const StudentBlock& block, GroupKind kind);
 
 // The float linears of a planned group as a group of the student. bf16: weights in bfloat16.
 StudentGroup make_float_group(const PlannedGroup& planned, const Model& model, bool bf16);
@@ -59,13 +68,13 @@ Moments measure_moments(const BlockStages& source, const BlockStages& quantized,
 // diagonal of Ĥ (as the asymmetric calibration of GPTAQ, Li et al. 2025). With C = Ĥ it is the identity.
 class Correction {
  public:
-  // Throws Error naming `name` if the moments are not finite.
+  // Throws Error naming `name` if the moments are not finite. moments.cross is overwritten.
   Correction(const Moments& moments, double damping, const std::string& name);
   at::Tensor apply(const at::Tensor& weight) const;  // [N, K] f32 → the same
 
  private:
   at::Tensor difference_;  // C − Ĥ, f32
-  at::Tensor factor_;      // of Ĥ + λ I, f64
+  at::Tensor factor_;      // of Ĥ + λ I = U Uᵀ, f64: U in the upper triangle
 };
 
 }  // namespace svq::convert

@@ -258,6 +258,12 @@ void Reporter::warning(const std::string& text) {
   tell("svqconvert: warning: " + text + "\n");
 }
 
+void Reporter::limit(double seconds, double spent) {
+  limit_ = seconds;
+  spent_ = spent;
+  limited_ = std::chrono::steady_clock::now();
+}
+
 void Reporter::start_work(double total, double done_before) {
   total_ = std::max(total, 1e-9);
   start_ = done_ = done_before;
@@ -265,10 +271,18 @@ void Reporter::start_work(double total, double done_before) {
 }
 
 double Reporter::seconds_left(double done) const {
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  const auto since = [](auto then) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - then).count();
+  };
+  if (limit_ > 0) return std::max(0.0, limit_ - spent_ - since(limited_));
+  const double seconds = since(started_);
   // Below these the estimate would be noise.
   if (done - start_ < 0.01 * total_ || seconds < 1) return INFINITY;
   return seconds * (total_ - done) / (done - start_);
+}
+
+double Reporter::share_of(double done) const {
+  return std::clamp(limit_ > 0 ? 1 - seconds_left(done) / limit_ : done / total_, 0.0, 1.0);
 }
 
 void Reporter::progress(const std::string& what, double done) {
@@ -278,7 +292,7 @@ void Reporter::progress(const std::string& what, double done) {
     if (now - last_ < std::chrono::seconds(30)) return;
     last_ = now;
     const double left = seconds_left(done);
-    tell(fmt::format("{:>3.0f} %  {}{}\n", 100 * std::clamp(done / total_, 0.0, 1.0), what,
+    tell(fmt::format("{:>3.0f} %  {}{}\n", 100 * share_of(done), what,
                      std::isfinite(left) ? fmt::format(", about {} left", format_seconds(left)) : " …"));
     return;
   }
@@ -289,7 +303,7 @@ void Reporter::progress(const std::string& what, double done) {
 
 void Reporter::draw(const std::string& what, double done) {
   const double left = seconds_left(done);
-  const double fraction = std::clamp(done / total_, 0.0, 1.0);
+  const double fraction = share_of(done);
   if (mode_ == Mode::kJson) {
     ordered_json j{{"event", "progress"}, {"step", what}, {"fraction", fraction}};
     if (std::isfinite(left)) j["seconds_left"] = std::round(left * 10) / 10;
@@ -332,7 +346,7 @@ void Reporter::group_done(const std::string& group, double mean_error, double se
   }
   if (mode_ == Mode::kText && !terminal_) {
     std::string text =
-        fmt::format("{:>3.0f} %  {:<22} {:>6.1f} s", 100 * std::clamp(done / total_, 0.0, 1.0), group, seconds);
+        fmt::format("{:>3.0f} %  {:<22} {:>6.1f} s", 100 * share_of(done), group, seconds);
     if (mean_error > 0) text += fmt::format("  relative error {:.4f}", mean_error);
     if (std::isfinite(left)) text += fmt::format("  {} left", format_seconds(left));
     tell(text + "\n");

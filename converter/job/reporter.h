@@ -47,6 +47,9 @@ class Reporter {
   void allocation(const Allocation& allocation, const Plan& plan);
   void note(const std::string& text);
   void warning(const std::string& text);
+  // A time limit decides when the conversion ends, whatever its work was estimated to be: seconds of all runs, and of
+  // those before this one.
+  void limit(double seconds, double spent);
   // Work is counted in estimated units of the whole conversion; `done_before` of `total` was found finished.
   void start_work(double total, double done_before);
   // `what` is being done; `done` units of the whole are finished. Drawn at most ten times a second.
@@ -61,7 +64,8 @@ class Reporter {
   void end_progress();
 
  private:
-  double seconds_left(double done) const;
+  double seconds_left(double done) const;  // infinite: not known yet
+  double share_of(double done) const;
   void draw(const std::string& what, double done);
   enum class Mode { kText, kJson, kQuiet };
   const Options& options_;
@@ -69,7 +73,8 @@ class Reporter {
   bool terminal_;
   bool bar_drawn_ = false;
   double total_ = 1, start_ = 0, done_ = 0;
-  std::chrono::steady_clock::time_point started_, last_;
+  double limit_ = 0, spent_ = 0;  // seconds
+  std::chrono::steady_clock::time_point started_, last_, limited_;
   bool time_told_ = false;
 };
 

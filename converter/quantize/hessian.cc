@@ -2,13 +2,13 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/linalg_cholesky_ex.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <tuple>
 
 #include "converter/base/error.h"
+#include "converter/quantize/cholesky.h"
 #include "converter/quantize/hadamard.h"
 #include "converter/quantize/products.h"
 
@@ -34,9 +34,9 @@ void HessianAccumulator::restore(const at::Tensor& sum, int64_t tokens) {
 at::Tensor HessianAccumulator::mean() const {
   if (tokens_ == 0) return at::zeros({columns_, columns_}, at::kFloat);
   const at::NoGradGuard no_grad;
-  at::Tensor h = sum_.to(at::kCPU).triu().div_(static_cast<double>(tokens_));
-  h.add_(h.triu(1).t().contiguous());
-  return h;
+  at::Tensor h = sum_.to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  mirror_(h, /*upper_to_lower=*/true);
+  return h.div_(static_cast<double>(tokens_));
 }
 
 at::Tensor transform_hessian(const at::Tensor& hessian, const at::Tensor& scale, const fb::Rotation& rotation) {
@@ -50,8 +50,50 @@ at::Tensor transform_hessian(const at::Tensor& hessian, const at::Tensor& scale,
   return h;
 }
 
+namespace {
+
+// Blocks on the diagonal, which the factorisation overwrites as a whole: [K, kFactorBlock].
+at::Tensor corners_of(const at::Tensor& a) {
+  const int64_t n = a.size(0);
+  at::Tensor corners = at::empty({n, std::min(n, kFactorBlock)}, a.options());
+  for (int64_t begin = 0; begin < n; begin += kFactorBlock) {
+    const int64_t size = std::min(kFactorBlock, n - begin);
+    corners.narrow(0, begin, size).narrow(1, 0, size).copy_(a.narrow(0, begin, size).narrow(1, begin, size));
+  }
+  return corners;
+}
+
+void restore_(at::Tensor& a, const at::Tensor& corners) {
+  const int64_t n = a.size(0);
+  for (int64_t begin = 0; begin < n; begin += kFactorBlock) {
+    const int64_t size = std::min(kFactorBlock, n - begin);
+    a.narrow(0, begin, size).narrow(1, begin, size).copy_(corners.narrow(0, begin, size).narrow(1, 0, size));
+  }
+  mirror_(a, /*upper_to_lower=*/false);
+}
+
+// Row i of Uᵀ over its diagonal element, U in the upper triangle.
+at::Tensor unit_transposed(const at::Tensor& upper) {
+  constexpr int64_t kTile = 16;  // columns of U that share cache lines
+  const int64_t n = upper.size(0);
+  at::Tensor out = at::zeros({n, n}, at::kFloat);
+  const double* u = upper.data_ptr<double>();
+  float* to = out.data_ptr<float>();
+  at::parallel_for(0, (n + kTile - 1) / kTile, 1, [&](int64_t first, int64_t last) {
+    for (int64_t tile = first; tile < last; ++tile) {
+      const int64_t begin = tile * kTile, end = std::min(n, begin + kTile);
+      for (int64_t j = 0; j < end; ++j) {
+        for (int64_t i = std::max(begin, j); i < end; ++i)
+          to[i * n + j] = static_cast<float>(u[j * n + i] / u[i * n + i]);
+      }
+    }
+  });
+  return out;
+}
+
+}  // namespace
+
 HessianFactor factor_hessian(at::Tensor& hessian, double damping, const std::string& name) {
-  const int64_t columns = hessian.size(0);
   hessian = hessian.contiguous();
   at::Tensor diagonal = hessian.diagonal();
   double mean = diagonal.mean().item<double>();
@@ -63,28 +105,15 @@ HessianFactor factor_hessian(at::Tensor& hessian, double damping, const std::str
   for (double wanted = damping; wanted <= 1.0; wanted = std::max(10.0 * wanted, 1e-4)) {
     diagonal.add_((wanted - added) * mean);
     added = wanted;
-    // A Cholesky factor of H with its order reversed is, reversed back, H = U Uᵀ with U upper triangular. Reversed in
-    // place, and read reversed: at K = 8960 every copy would take 642 MB.
-    const auto reverse = [&] {
-      std::reverse(hessian.data_ptr<double>(), hessian.data_ptr<double>() + hessian.numel());
-    };
-    at::Tensor lower, info;
-    reverse();
-    std::tie(lower, info) = at::linalg_cholesky_ex(hessian);
-    reverse();
-    if (info.item<int>() != 0) continue;
+    const at::Tensor corners = corners_of(hessian);
     HessianFactor factor;
-    factor.diagonal = lower.diagonal().square().flip({0}).to(at::kFloat);
-    factor.feedback = at::zeros({columns, columns}, at::kFloat);
-    at::parallel_for(0, columns, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {  // row i of Uᵀ, over its diagonal element
-        const double* column = lower.data_ptr<double>() + (columns - 1 - i) * lower.stride(1);
-        const auto value = [&](int64_t j) { return column[(columns - 1 - j) * lower.stride(0)]; };
-        float* out = factor.feedback.data_ptr<float>() + i * columns;
-        for (int64_t j = 0; j <= i; ++j) out[j] = static_cast<float>(value(j) / value(i));
-      }
-    });
-    if (!factor.feedback.sum().isfinite().item<bool>()) continue;
+    const bool positive = upper_cholesky_(hessian);
+    if (positive) {
+      factor.diagonal = hessian.diagonal().square().to(at::kFloat);
+      factor.feedback = unit_transposed(hessian);
+    }
+    restore_(hessian, corners);
+    if (!positive || !factor.feedback.sum().isfinite().item<bool>()) continue;
     factor.damping = added;
     return factor;
   }

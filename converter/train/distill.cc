@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <span>
 #include <string>
 
@@ -24,7 +23,7 @@ at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& hidden) {
 }  // namespace
 
 Distillation::Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations, bool side_by_side)
-    : student_(student), teacher_(teacher), parameters_(student.parameters()), side_by_side_(side_by_side) {
+    : student_(student), teacher_(teacher), replicas_(student, side_by_side) {
   keep_activations_ = keeps_activations(student.architecture(), teacher.tokens.size(1), bytes_for_activations);
 }
 
@@ -38,31 +37,9 @@ bool keeps_activations(const fb::ArchitectureT& a, int64_t length, uint64_t byte
 
 double Distillation::accumulate(const std::vector<int64_t>& sequences) {
   const double weight = 1.0 / static_cast<double>(sequences.size());
-  if (!side_by_side_) {
-    for (Parameter& p : parameters_) p.value.mutable_grad() = at::Tensor();
-    double loss = 0;
-    for (const int64_t s : sequences) loss += accumulate_one(student_, s, weight);
-    return loss;
-  }
-  while (replicas_.size() < sequences.size()) {
-    replicas_.push_back(student_.replica());
-    replica_parameters_.push_back(replicas_.back().parameters());
-  }
-  std::vector<double> losses(sequences.size());
-  side_by_side(static_cast<int64_t>(sequences.size()), [&](int64_t i) {
-    const auto at = static_cast<size_t>(i);
-    losses[at] = accumulate_one(replicas_[at], sequences[at], weight);
+  return replicas_.accumulate(static_cast<int64_t>(sequences.size()), [&](const Student& student, int64_t i) {
+    return accumulate_one(student, sequences[static_cast<size_t>(i)], weight);
   });
-  for (size_t p = 0; p < parameters_.size(); ++p) {
-    at::Tensor& sum = parameters_[p].value.mutable_grad();
-    sum = at::Tensor();
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      at::Tensor& one = replica_parameters_[i][p].value.mutable_grad();
-      if (one.defined()) sum = sum.defined() ? sum.add_(one) : one;
-      one = at::Tensor();
-    }
-  }
-  return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
 double Distillation::accumulate_one(const Student& student, int64_t sequence, double weight) const {

@@ -9,6 +9,7 @@
 
 #include "converter/train/adam.h"
 #include "converter/train/agreement.h"
+#include "converter/train/replicas.h"
 #include "converter/train/student.h"
 
 namespace svq::convert {
@@ -39,11 +40,8 @@ class Distillation {
   double accumulate_one(const Student& student, int64_t sequence, double weight) const;
   Student& student_;
   const Teacher& teacher_;
-  std::vector<Parameter> parameters_;
-  // One for each sequence of a step: gradients are added up in their order.
-  std::vector<Student> replicas_;
-  std::vector<std::vector<Parameter>> replica_parameters_;
-  bool keep_activations_, side_by_side_;
+  Replicas replicas_;
+  bool keep_activations_;
 };
 
 // Forward and backward through a student. tokens [1, T]. of_logits(begin, logits) gets the logits

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
+#include <set>
+#include <sstream>
 
 #include "tests/converter/job_helpers.h"
 
@@ -345,27 +347,89 @@ TEST_F(Program, FineTuningComesNearerToTheSource) {
   EXPECT_EQ(run(tuned({"tiny.gguf", "-o", "u.svq", "--quiet", "--calibration", "text.txt"})).status, 0);
 }
 
-TEST_F(Program, FineTuningGoesOnAfterAnyInterruption) {
+TEST_F(Program, TuningGoesOnAfterAnyInterruption) {
   write_model();
-  ASSERT_EQ(run(tuned({"tiny.gguf", "-o", "whole.svq", "--quiet", "--work", "full"})).status, 0);
-  const std::string whole = read_text(path("whole.svq"));
-  std::vector<fs::path> states;
-  for (const auto& entry : fs::directory_iterator(path("full"))) {
-    if (entry.path().extension() == ".part" || entry.path().extension() == ".state")
-      states.push_back(entry.path().filename());
-  }
-  EXPECT_GE(states.size(), 2 * 10u + 5u);
-  std::mt19937 random(7);
-  for (int round = 0; round < 4; ++round) {
-    fs::remove_all(path("work"));
-    fs::copy(path("full"), path("work"));
-    for (const auto& name : states) {
-      if (random() % 3 == 0) fs::remove(path("work") / name);
+  for (const char* block_tokens : {"0", "512"}) {
+    const auto arguments = [&](const char* work) {
+      return tuned(
+          {"tiny.gguf", "-o", "whole.svq", "--quiet", "--work", work, "--force", "--block-tokens", block_tokens});
+    };
+    fs::remove_all(path("full"));
+    ASSERT_EQ(run(arguments("full")).status, 0);
+    const std::string whole = read_text(path("whole.svq"));
+    std::vector<fs::path> states;
+    for (const auto& entry : fs::directory_iterator(path("full"))) {
+      EXPECT_FALSE(entry.path().filename().string().starts_with("raw.")) << entry.path();
+      if (entry.path().extension() == ".part" || entry.path().extension() == ".state")
+        states.push_back(entry.path().filename());
     }
-    const ProgramResult result = run(tuned({"tiny.gguf", "-o", "whole.svq", "--quiet", "--work", "work", "--force"}));
-    ASSERT_EQ(result.status, 0) << result.err;
-    ASSERT_TRUE(read_text(path("whole.svq")) == whole) << "round " << round;
+    EXPECT_GE(states.size(), 2 * 10u + 5u);
+    std::mt19937 random(7);
+    for (int round = 0; round < 4; ++round) {
+      fs::remove_all(path("work"));
+      fs::copy(path("full"), path("work"));
+      for (const auto& name : states) {
+        if (random() % 3 == 0) fs::remove(path("work") / name);
+      }
+      const ProgramResult result = run(arguments("work"));
+      ASSERT_EQ(result.status, 0) << result.err;
+      ASSERT_TRUE(read_text(path("whole.svq")) == whole) << "round " << round << ", --block-tokens " << block_tokens;
+    }
   }
+}
+
+TEST_F(Program, BlocksAreTunedOneByOne) {
+  test::TinyShape shape;
+  shape.layers = 8;
+  write_model(shape);
+  const auto arguments = [](const char* output, const char* block_tokens = "16384") {
+    return std::vector<std::string>{"tiny.gguf",
+                                    "-o",
+                                    output,
+                                    "--json",
+                                    "--effort",
+                                    "none",
+                                    "--threads",
+                                    "1",
+                                    "--calibration-sequences",
+                                    "64",
+                                    "--calibration-length",
+                                    "32",
+                                    "--block-tokens",
+                                    block_tokens};
+  };
+  const ProgramResult whole = run(arguments("whole.svq"));
+  ASSERT_EQ(whole.status, 0) << whole.err;
+  // "blocks.3 tuning: 0.5 -> 0.4"
+  std::istringstream lines(whole.out);
+  std::set<std::string> blocks;
+  int improved = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json event = nlohmann::json::parse(line);
+    const std::string step = event.value("step", "");
+    const size_t colon = step.find(" tuning: "), arrow = step.find(" -> ");
+    if (colon == std::string::npos || arrow == std::string::npos) continue;
+    const double before = std::stod(step.substr(colon + 9)), after = std::stod(step.substr(arrow + 4));
+    EXPECT_LE(after, before) << step;
+    improved += after < before;
+    blocks.insert(step.substr(0, colon));
+  }
+  EXPECT_EQ(blocks.size(), 8u);
+  EXPECT_GT(improved, 0);  // random weights leave little to gain
+  ASSERT_EQ(run(arguments("t.svq", "0")).status, 0);
+  EXPECT_FALSE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+
+  // Stopped while a block waits for its tuning.
+  ProgramOptions options;
+  options.signal = SIGKILL;
+  options.kill_when = [&] { return fs::exists(path("u.svq.work/raw.blocks.2.ffn_in.part")); };
+  EXPECT_NE(run(arguments("u.svq"), options).status, 0);
+  EXPECT_TRUE(fs::exists(path("u.svq.work/blocks.1.down_in.part")));
+  const ProgramResult rest = run(arguments("u.svq"));
+  ASSERT_EQ(rest.status, 0) << rest.err;
+  EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("u.svq")));
+
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--block-tokens", "64", "--prefix", "float"}, {"--block-tokens"}, 2);
 }
 
 TEST_F(Program, TrainingWhileQuantizingGivesBetterCodes) {

@@ -147,7 +147,7 @@ TEST(Hessian, TransformEqualsDenseProducts) {
 }
 
 TEST(Hessian, FactorRebuildsTheDampedMatrix) {
-  for (const int64_t n : {1, 2, 63, 130}) {
+  for (const int64_t n : {1, 2, 63, 130, 256, 257, 700}) {  // beyond 256: in blocks
     at::Tensor h = mean_hessian(correlated_activations(400, std::max<int64_t>(n, 3)).narrow(1, 0, n)).to(at::kDouble);
     const double mean = h.diagonal().mean().item<double>();
     const at::Tensor before = h.clone();

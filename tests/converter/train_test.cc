@@ -150,6 +150,8 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, Group,
     ::testing::Values(GroupCase{RotationChoice::kMixed, LatticeInit::kIdentity, 4, 0, 96, 12, 37},
                       GroupCase{RotationChoice::kMixed, LatticeInit::kOrthogonal, 4, 32, 96, 20, 16},
+                      GroupCase{RotationChoice::kMixed, LatticeInit::kIdentity, 4, 0, 280, 36, 21},
+                      GroupCase{RotationChoice::kMixed, LatticeInit::kIdentity, 4, 0, 112, 70, 33},
                       GroupCase{RotationChoice::kBlocks, LatticeInit::kOrthogonal, 8, 0, 64, 16, 1},
                       GroupCase{RotationChoice::kNone, LatticeInit::kIdentity, 8, 24, 72, 10, 50}));
 

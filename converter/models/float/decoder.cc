@@ -58,6 +58,10 @@ Decoder::Decoder(const Model& model, int64_t batch, int64_t length, bool keep_we
 
 void Decoder::restart(int64_t batch) {
   position_ = 0;
+  keep(batch);
+}
+
+void Decoder::keep(int64_t batch) {
   if (batch == batch_) return;
   for (KvCache& cache : cache_) {
     cache.k = cache.k.narrow(0, 0, batch);

@@ -22,6 +22,8 @@ class Decoder {
   at::Tensor step(const at::Tensor& tokens, bool want_logits = true);
   // Starts `batch` new sequences, at most as many as the decoder was made for. Weights and cache stay.
   void restart(int64_t batch);
+  // Goes on with the first `batch` sequences alone.
+  void keep(int64_t batch);
 
   // Bytes of the weights when kept, and of the cache of one sequence.
   static uint64_t weight_bytes(const Model& model, const ForwardOptions& options);

@@ -21,6 +21,8 @@ namespace svq::convert {
 namespace {
 
 constexpr int64_t kMaxBatch = 128;
+constexpr int64_t kLeastBatch = 32;  // fewer take little less time than these
+constexpr int64_t kTrial = 16;       // positions after which the time that a batch takes is known
 
 uint64_t mix(uint64_t z) {
   z += 0x9e3779b97f4a7c15u;
@@ -115,12 +117,14 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
   int64_t* tokens = out.data_ptr<int64_t>();
   Decoder decoder(model, batch, length, keep_weights, forward);
   const auto started = std::chrono::steady_clock::now();
-  for (int64_t begin = 0; begin < n; begin += batch) {
-    const int64_t count = std::min(batch, n - begin);
+  const auto spent = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(); };
+  int64_t begin = 0, count = 0;
+  for (; begin < n; begin += count) {
+    count = std::min(batch, n - begin);
     if (options.seconds > 0 && begin > 0) {
-      const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-      if (spent * static_cast<double>(begin + count) / static_cast<double>(begin) > options.seconds)
-        return out.narrow(0, 0, begin).clone();
+      const double fitting = (options.seconds - spent()) / spent() * static_cast<double>(begin);
+      if (fitting < static_cast<double>(std::min(kLeastBatch, count))) break;
+      if (fitting < static_cast<double>(count)) count = static_cast<int64_t>(fitting);
     }
     decoder.restart(count);
     std::vector<Sequence> sequences;
@@ -130,6 +134,14 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
       tokens[(begin + i) * length] = sequences.back().take();
     }
     for (int64_t position = 1; position < length; ++position) {
+      if (options.seconds > 0 && begin == 0 && position == kTrial) {
+        const double whole = spent() / static_cast<double>(kTrial) * static_cast<double>(length);
+        if (whole > options.seconds) {
+          const double fitting = options.seconds / whole * static_cast<double>(count);
+          count = std::max(static_cast<int64_t>(fitting), std::min(kLeastBatch, count));
+          decoder.keep(count);
+        }
+      }
       if (progress &&
           !progress(static_cast<double>(begin * length + (position - 1) * count) / static_cast<double>(n * length)))
         return {};
@@ -163,7 +175,7 @@ at::Tensor sample_sequences(const Model& model, const std::vector<SequenceScript
     }
   }
   if (progress && !progress(1.0)) return {};
-  return out;
+  return begin < n ? out.narrow(0, 0, begin).clone() : out;
 }
 
 }  // namespace svq::convert

@@ -26,7 +26,7 @@ struct SampleOptions {
   uint64_t seed = 0;
   std::vector<int64_t> ends{};  // tokens that end a text or a turn
   uint64_t memory_budget = 0;   // bytes for weights and cache; 0: half of this machine's memory
-  double seconds = 0;           // no further sequences are begun that would not end within this time; 0: all are
+  double seconds = 0;           // as many sequences as this allows, but no fewer than 32; 0: all
 };
 
 // How sequences are sampled within a budget. Weights stay in memory as `forward` has them, or else as bf16, if that
