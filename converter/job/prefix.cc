@@ -178,6 +178,14 @@ Moments measure_moments(const BlockStages& source, const BlockStages& quantized,
   return {own->mean(), cross};
 }
 
+namespace {
+
+// Columns beyond which the factor is f32: it takes half the time and memory, and the damping keeps what is solved well
+// conditioned.
+constexpr int64_t kWide = 4096;
+
+}  // namespace
+
 Correction::Correction(const Moments& moments, double damping, const std::string& name) {
   const at::NoGradGuard no_grad;
   const at::Tensor& plain = moments.quantized;
@@ -189,7 +197,7 @@ Correction::Correction(const Moments& moments, double damping, const std::string
   difference_.sub_(plain);
   const double mean = std::max(plain.diagonal().mean(at::kDouble).item<double>(), 1e-30);
   // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.
-  factor_ = at::empty(plain.sizes(), at::kDouble);
+  factor_ = at::empty(plain.sizes(), plain.size(0) > kWide ? at::kFloat : at::kDouble);
   for (damping = std::max(damping, 1e-6);; damping *= 10) {
     factor_.copy_(plain);
     factor_.diagonal().add_(damping * mean);
@@ -199,7 +207,7 @@ Correction::Correction(const Moments& moments, double damping, const std::string
 
 at::Tensor Correction::apply(const at::Tensor& weight) const {
   const at::NoGradGuard no_grad;
-  return weight + solve_right(at::mm(weight, difference_).to(at::kDouble), factor_).to(at::kFloat);
+  return weight + solve_right(at::mm(weight, difference_).to(factor_.scalar_type()), factor_).to(at::kFloat);
 }
 
 }  // namespace svq::convert

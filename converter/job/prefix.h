@@ -74,7 +74,7 @@ class Correction {
 
  private:
   at::Tensor difference_;  // C − Ĥ, f32
-  at::Tensor factor_;      // of Ĥ + λ I = U Uᵀ, f64: U in the upper triangle
+  at::Tensor factor_;      // of Ĥ + λ I = U Uᵀ, f64 or f32: U in the upper triangle
 };
 
 }  // namespace svq::convert
