@@ -43,7 +43,8 @@ int run_perplexity(const PerplexityOptions& o) {
     throw Failure(
         fmt::format("--context {}: {} was trained for {} positions", o.context, o.model, info.context_length));
 
-  const uint32_t flags = SVQ_TOKENIZE_ADD_SPECIAL | (o.parse_special ? SVQ_TOKENIZE_PARSE_SPECIAL : 0u);
+  uint32_t flags = SVQ_TOKENIZE_ADD_SPECIAL;
+  if (o.parse_special) flags |= SVQ_TOKENIZE_PARSE_SPECIAL;
   std::vector<svq_token> tokens = tokenize(model.get(), text, flags);
   const bool replace_first = adds_bos(model.get());
   const size_t available = tokens.size() / o.context;
