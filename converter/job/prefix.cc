@@ -14,8 +14,7 @@
 
 namespace svq::convert {
 
-BlockStages::BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once,
-                         bool bf16)
+BlockStages::BlockStages(const fb::ArchitectureT& architecture, at::Tensor hidden, int64_t sequences_at_once, bool bf16)
     : a_(architecture),
       hidden_(std::move(hidden)),
       inner_type_(bf16 ? at::kBFloat16 : at::kFloat),
@@ -29,7 +28,8 @@ at::Tensor BlockStages::rows(const at::Tensor& of, int64_t sequence, int64_t cou
 
 at::Tensor BlockStages::input(int64_t chunk) const {
   const int64_t first = chunk * step_, count = std::min(step_, hidden_.size(0) - first);
-  return stage_ % 2 == 0 ? normalise(rows(hidden_, first, count), {}, a_.norm_eps) : rows(inner_, first, count).to(at::kFloat);
+  return stage_ % 2 == 0 ? normalise(rows(hidden_, first, count), {}, a_.norm_eps)
+                         : rows(inner_, first, count).to(at::kFloat);
 }
 
 void BlockStages::finish(const StudentGroup& group, const at::Tensor& q_norm, const at::Tensor& k_norm) {

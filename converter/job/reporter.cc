@@ -345,8 +345,7 @@ void Reporter::group_done(const std::string& group, double mean_error, double se
     note(fmt::format("{:<13} about {} left", "time", format_seconds(left)));
   }
   if (mode_ == Mode::kText && !terminal_) {
-    std::string text =
-        fmt::format("{:>3.0f} %  {:<22} {:>6.1f} s", 100 * share_of(done), group, seconds);
+    std::string text = fmt::format("{:>3.0f} %  {:<22} {:>6.1f} s", 100 * share_of(done), group, seconds);
     if (mean_error > 0) text += fmt::format("  relative error {:.4f}", mean_error);
     if (std::isfinite(left)) text += fmt::format("  {} left", format_seconds(left));
     tell(text + "\n");
