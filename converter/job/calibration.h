@@ -38,7 +38,7 @@ struct CalibrationOptions {
   double temperature = 1.0;
   int top_k = 0;               // 0: off
   uint64_t memory_budget = 0;  // bytes for sampling; 0: half of this machine's memory
-  // For sampling: what would take longer is not begun, and the text's share shrinks with it; 0: no limit.
+  // For sampling, as in SampleOptions; the text's share shrinks with it. 0: no limit.
   double sampling_seconds = 0;
 };
 

@@ -220,8 +220,8 @@ class Conversion {
   }
 
   // Takes hidden_ through block `layer` as it is quantized; with `quantize`, parts that are missing are made on the
-  // way, from what the float block makes of the same states. Returns what the float block gives at its end, if blocks
-  // are tuned.
+  // way, from what the float block makes of the same states. Returns what the float block gives at its end, which is
+  // computed for block-wise tuning alone: nobody else reads it.
   at::Tensor run_stages(int layer, bool quantize) {
     const bool bf16 = bf16_is_faster(c10::kCPU);  // where the stages run
     const bool making = !block_finished(layer);
@@ -266,7 +266,7 @@ class Conversion {
       if (quantize && stop_requested() && !block_finished(layer)) throw Interrupted{};
     }
     position_ = layer + 1;
-    return tuner_.enabled() ? beside : at::Tensor();
+    return beside;
   }
 
   void find_finished() {

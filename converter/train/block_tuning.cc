@@ -52,7 +52,7 @@ BlockTuning tune_block(Student& student, const at::Tensor& inputs, const at::Ten
   AdamOptions rates;
   rates.scale_rate = options.scale_rate;
   rates.map_rate = options.map_rate;
-  Adam adam(student.parameters(), rates);
+  Adam adam(replicas.parameters(), rates);
   std::vector<at::Tensor> best = adam.values();
   BlockTuning result;
   result.before = result.after = measure();

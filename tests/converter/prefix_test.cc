@@ -142,38 +142,40 @@ StudentBlock quantized_block(const FakeModel& model) {
   return block;
 }
 
+// A quantized block, and what the float one gives for some inputs.
+struct ToTune {
+  explicit ToTune(int64_t sequences) : inputs(normal({sequences, 12, 24}, "inputs")) {
+    student.tied = true;
+    student.blocks.push_back(quantized_block(model));
+  }
+  FakeModel model{{.hidden = 24}};
+  at::Tensor inputs, targets = FloatBlock::load(model, 0, {}).forward(inputs);
+  Student student{model};
+};
+
 TEST(BlockTuning, BringsABlockNearerToTheFloatOne) {
-  const FakeModel model({.hidden = 24});
-  const at::Tensor inputs = normal({17, 12, 24}, "inputs");
-  const at::Tensor targets = FloatBlock::load(model, 0, {}).forward(inputs);
-  Student student(model);
-  student.tied = true;
-  student.blocks.push_back(quantized_block(model));
+  ToTune t(17);
   const auto error = [&](const Student& s) {
     const at::NoGradGuard no_grad;
-    return relative_difference(s.blocks[0].forward(inputs, model.architecture(), s.rope(12)), targets);
+    return relative_difference(s.blocks[0].forward(t.inputs, t.model.architecture(), s.rope(12)), t.targets);
   };
-  const double before = error(student);
-  const BlockTuning result = tune_block(student, inputs, targets, {.tokens = 12 * 600});
+  const double before = error(t.student);
+  const BlockTuning result = tune_block(t.student, t.inputs, t.targets, {.tokens = 12 * 600});
   EXPECT_EQ(result.steps, 150);
   EXPECT_LT(result.after, 0.95 * result.before);  // 0.925
-  EXPECT_LT(error(student), 0.95 * before);
+  EXPECT_LT(error(t.student), 0.95 * before);
 }
 
 TEST(BlockTuning, IsNeverWorseThanItsStart) {
-  const FakeModel model({.hidden = 24});
-  const at::Tensor inputs = normal({5, 12, 24}, "inputs");
-  const at::Tensor targets = FloatBlock::load(model, 0, {}).forward(inputs);
-  Student student(model);
-  student.tied = true;
-  student.blocks.push_back(quantized_block(model));
+  ToTune t(5);
   std::vector<at::Tensor> start;
-  for (const Parameter& p : student.parameters()) start.push_back(p.value.detach().clone());
-  const BlockTuning result = tune_block(student, inputs, targets, {.tokens = 12 * 400, .scale_rate = 3, .map_rate = 3});
+  for (const Parameter& p : t.student.parameters()) start.push_back(p.value.detach().clone());
+  const BlockTuning result =
+      tune_block(t.student, t.inputs, t.targets, {.tokens = 12 * 400, .scale_rate = 3, .map_rate = 3});
   EXPECT_EQ(result.after, result.before);
   EXPECT_EQ(result.steps, 25);  // of 100
   size_t i = 0;
-  for (const Parameter& p : student.parameters()) EXPECT_TRUE(p.value.detach().equal(start[i++])) << p.name;
+  for (const Parameter& p : t.student.parameters()) EXPECT_TRUE(p.value.detach().equal(start[i++])) << p.name;
 }
 
 // Weights of the later block trained in place, behind a block that is not.
