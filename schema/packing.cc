@@ -1,5 +1,6 @@
 #include "schema/packing.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
 
@@ -26,13 +27,11 @@ Place place(uint64_t row, uint64_t column, uint64_t columns_padded, uint32_t pla
 }  // namespace
 
 PlaneList planes_of(uint32_t bits) {
-  switch (bits) {
-    case 2: return {1, {{2, 1}}};
-    case 3: return {2, {{2, 1}, {1, 4}}};
-    case 4: return {2, {{2, 1}, {2, 4}}};
-    case 8: return {4, {{2, 1}, {2, 4}, {2, 16}, {2, 64}}};
-    default: return {0, {}};
-  }
+  PlaneList list{};
+  if (!is_packed_width(bits)) return list;
+  for (uint32_t below = 0; below < bits; below += 2)
+    list.plane[list.count++] = {std::min(2u, bits - below), 1u << below};
+  return list;
 }
 
 void pack(std::span<const uint8_t> codes, uint64_t rows, uint64_t columns, uint32_t bits, std::span<uint8_t> out) {

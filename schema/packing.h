@@ -33,10 +33,10 @@ struct PlaneList {
   uint32_t count;  // 0: `bits` is not a packed width
   PlaneInfo plane[4];
 };
-// Planes of a matrix of 2, 3, 4 or 8 bits.
+// Planes of a matrix of 2 … 8 bits: as many of 2 bits as it holds, then one of 1 bit for the odd one.
 PlaneList planes_of(uint32_t bits);
 
-constexpr bool is_packed_width(uint32_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
+constexpr bool is_packed_width(uint32_t bits) { return bits >= 2 && bits <= 8; }
 // The middle of the codes 0 … 2^bits − 1.
 constexpr float middle_code(uint32_t bits) { return static_cast<float>((1u << bits) - 1) / 2; }
 

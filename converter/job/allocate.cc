@@ -119,8 +119,7 @@ std::vector<Choice> open_choices(const Options& options, const Plan& least) {
         if (!options.size_budget || given) continue;
       }
       Choice choice{l.name, {}};
-      for (const int bits : {2, 3, 4, 8}) {
-        if (bits < l.bits) continue;
+      for (int bits = l.bits; bits <= 8; ++bits) {
         const uint64_t map = bits > l.bits && group.linears.size() > 1 ? kMapBytes : 0;
         choice.levels.push_back({bits, weight_bytes(l.rows, l.columns, bits) + map, 0});
       }

@@ -112,7 +112,7 @@ std::string shell_quoted(const std::string& word) {
   return quoted + "'";
 }
 
-bool is_width(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8 || bits == 16; }
+bool is_width(int bits) { return (bits >= 2 && bits <= 8) || bits == 16; }
 
 }  // namespace
 
@@ -123,7 +123,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.footer(kExamples);
   app.set_version_flag("--version", converter_version());
   app.get_formatter()->column_width(34);
-  const auto widths = CLI::IsMember({2, 3, 4, 8, 16});
+  const auto widths = CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 16});
   int embedding_bits = 0, head_bits = 0;
   int curvature_sequences = -1;
   int64_t progressive_tokens = -1;
@@ -138,8 +138,8 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
 
   auto* what = "Quantization";
   app.add_option("--bits", wanted_bits,
-                 "bits of the decoder blocks' weights (default 2): 2, 3, 4, 8, 16, or a mean such as 2.3, scales "
-                 "included, for which each linear gets 2, 3, 4 or 8 by what the model loses with it")
+                 "bits of the decoder blocks' weights (default 2): 2 to 8, 16, or a mean such as 2.3, scales "
+                 "included, for which each linear gets 2 to 8 by what the model loses with it")
       ->group(what);
   app.add_option("--size", size, "the same for a size of the whole file, such as 500MB; embedding and head included")
       ->group(what);
@@ -307,8 +307,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     o.bits = 2;
     o.bit_budget = wanted_bits;
   } else {
-    return fail(
-        fmt::format("--bits {}: expected 2, 3, 4, 8 or 16, or a mean such as 2.3 between 2 and 8", wanted_bits));
+    return fail(fmt::format("--bits {}: expected 2 to 8, 16, or a mean such as 2.3 between 2 and 8", wanted_bits));
   }
   if (!size.empty()) {
     o.size_budget = parse_size(size);
@@ -337,7 +336,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     int bits = 0;
     if (equals == std::string::npos || equals == 0 || !CLI::detail::lexical_cast(text.substr(equals + 1), bits) ||
         !is_width(bits)) {
-      return fail("--override " + text + ": expected PATTERN=BITS with BITS 2, 3, 4, 8 or 16");
+      return fail("--override " + text + ": expected PATTERN=BITS with BITS 2 to 8, or 16");
     }
     o.overrides.emplace_back(text.substr(0, equals), bits);
   }

@@ -13,7 +13,7 @@ namespace svq::convert {
 
 struct Options {
   std::filesystem::path source, output;
-  int bits = 2;                                        // 2, 3, 4, 8, 16: the linears of the decoder blocks
+  int bits = 2;                                        // 2 … 8, 16: the linears of the decoder blocks
   std::string method = "unisvq";                       // "unisvq", "quip", "gptq", "rtn"; "lcqat": imported
   double bit_budget = 0;                               // mean bits of the blocks' weights, with scales; 0: none
   uint64_t size_budget = 0;                            // bytes of the file; 0: none

@@ -186,7 +186,10 @@ class Losses {
 
 }  // namespace
 
-double relative_error_of_width(int bits) { return bits == 2 ? 1 : bits == 3 ? 0.28 : bits == 4 ? 0.117 : 1.0 / 4096; }
+double relative_error_of_width(int bits) {
+  constexpr double kErrors[] = {1, 0.28, 0.117, 0.035, 0.0105, 0.0031, 0.0009};  // 2 … 8 bits
+  return kErrors[bits - 2];
+}
 
 void measure_losses(const Model& model, const Options& options, const Plan& plan, const FloatPass& pass,
                     const at::Tensor& tokens, std::vector<Choice>& choices,

@@ -103,7 +103,7 @@ class GroupQuantizer {
                     "; an f32 matrix with " + std::to_string(columns) + " columns was expected");
       }
       if (!format::is_packed_width(static_cast<uint32_t>(l.bits))) {
-        throw Error(l.name + ": " + std::to_string(l.bits) + " bits cannot be packed; 2, 3, 4 or 8 was expected");
+        throw Error(l.name + ": " + std::to_string(l.bits) + " bits cannot be packed; 2 to 8 were expected");
       }
       if (!all_finite(l.weight))
         throw Error(l.name + ": the weight holds a NaN or an infinity; finite values were expected");

@@ -21,9 +21,9 @@ struct QuantizeOptions {
   Method method = Method::kUnisvq;
   RotationChoice rotation = RotationChoice::kMixed;
   LatticeInit lattice = LatticeInit::kIdentity;
-  int group_dim = 4;        // d: 4 or 8
-  int columns_per_map = 0;  // 0: one affine map for all columns
-  double damping = 0.01;    // of the mean diagonal of H
+  int group_dim = 4;            // d: 4 or 8
+  int columns_per_map = 0;      // 0: one affine map for all columns
+  double damping = 0.01;        // of the mean diagonal of H
   double output_damping = 0.1;  // the same of LinearJob::output_hessian
   int descent_passes = 4;
   bool scale_search = true;   // search s around its closed form, per linear
@@ -34,7 +34,7 @@ struct QuantizeOptions {
 struct LinearJob {
   std::string name;           // "blocks.3.q"
   at::Tensor weight;          // [N, K] f32
-  int bits = 2;               // 2, 3, 4 or 8
+  int bits = 2;               // 2 … 8
   bool rotate_output = true;  // false for embedding and head
   at::Tensor output_hessian;  // [N, N] f32: mean of g gᵀ, g the loss's gradient of the outputs; undefined: identity
 };

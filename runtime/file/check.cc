@@ -194,7 +194,7 @@ class Checker {
   }
 
   void packed(const std::string& at, const fb::Linear& l, uint64_t rows, uint64_t columns) {
-    if (!format::is_packed_width(l.bits())) bad(at + ".bits", "is ", unsigned(l.bits()), ", expected 2, 3, 4, 8 or 16");
+    if (!format::is_packed_width(l.bits())) bad(at + ".bits", "is ", unsigned(l.bits()), ", expected 2 to 8, or 16");
     tensor(at + ".weight", l.weight(), fb::DType::Codes, "Codes", {rows, columns},
            format::packed_size(rows, columns, l.bits()));
     const int64_t n_transforms = length(model_.input_transforms()), n_maps = length(model_.affine_maps());

@@ -233,7 +233,7 @@ ModelFile create_random_model(const std::string& name, uint32_t bits, uint64_t s
   if (shape == nullptr)
     fail(SVQ_ERROR_INVALID_ARGUMENT, "there is no shape called \"", name, "\", expected one of ", known);
   if (bits != 16 && !format::is_packed_width(bits))
-    fail(SVQ_ERROR_INVALID_ARGUMENT, "bits is ", bits, ", expected 2, 3, 4, 8 or 16");
+    fail(SVQ_ERROR_INVALID_ARGUMENT, "bits is ", bits, ", expected 2 to 8, or 16");
 
   RandomModelBuilder measure(*shape, bits, seed, nullptr);
   measure.build();

@@ -23,7 +23,7 @@ struct Linear {
   uint32_t id = 0;                           // position in Weights::linears
   uint32_t rows = 0, columns = 0, bits = 0;  // N, K
   const uint16_t* weight = nullptr;          // bits 16: f16 (rows, columns)
-  kernels::Packed packed;                    // bits 2, 3, 4, 8: codes (rows, columns)
+  kernels::Packed packed;                    // bits 2 … 8: codes (rows, columns)
   int32_t input_transform = -1;              // into Weights::input_transforms; -1: u = x
   int32_t affine = -1;                       // into Weights::affine_maps
   kernels::Rotation output_rotation;         // of rows values

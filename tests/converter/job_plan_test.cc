@@ -157,9 +157,10 @@ TEST_P(PlannedSize, IsTheFilesSize) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, PlannedSize,
-    ::testing::Values(SizeCase{"llama", true, {}}, SizeCase{"llama", false, {"--bits", "3", "--head-bits", "8"}},
+    ::testing::Values(SizeCase{"llama", true, {}},
+                      SizeCase{"llama", false, {"--bits", "3", "--embedding-bits", "5", "--head-bits", "7"}},
                       SizeCase{"qwen2", true, {"--bits", "4", "--embedding-bits", "16"}},
-                      SizeCase{"qwen3", false, {"--bits", "8", "--override", "blocks.0.*=2", "--override", "*.k=16"}},
+                      SizeCase{"qwen3", false, {"--bits", "6", "--override", "blocks.0.*=2", "--override", "*.k=16"}},
                       SizeCase{"mistral", true, {"--method", "gptq"}},
                       SizeCase{"qwen2", false, {"--method", "rtn", "--bits", "4"}},
                       SizeCase{"llama", true, {"--bits", "16"}},

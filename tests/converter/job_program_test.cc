@@ -42,7 +42,7 @@ TEST_F(Program, HelpShowsExamples) {
 
 TEST_F(Program, WrongOptionsAreNamed) {
   write_model();
-  expect_refused({"tiny.gguf", "-o", "t.svq", "--bits", "5"}, {"--bits", "5"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--bits", "9"}, {"--bits", "9"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--damping", "2"}, {"--damping", "2"}, 2);
   for (const char* option : {"--damping", "--output-damping", "--scale-rate", "--map-rate"})
     expect_refused({"tiny.gguf", "-o", "t.svq", option, "nan"}, {option, "nan"}, 2);
@@ -63,7 +63,7 @@ TEST_F(Program, WrongOptionsAreNamed) {
     expect_refused({"tiny.gguf", "-o", "t.svq", "--calibration", "t.txt", "--sampled-share", share},
                    {"--sampled-share", share}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q"}, {"PATTERN=BITS"}, 2);
-  expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q=7"}, {"blocks.0.q=7"}, 2);
+  expect_refused({"tiny.gguf", "-o", "t.svq", "--override", "blocks.0.q=9"}, {"blocks.0.q=9"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--map-columns", "6"}, {"--map-columns 6", "multiple"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--lattice", "d4", "--group", "8"}, {"--lattice d4", "--group 4"}, 2);
   expect_refused({"tiny.gguf", "-o", "t.svq", "--method", "quip", "--lattice", "d4"}, {"--method quip", "--lattice"},

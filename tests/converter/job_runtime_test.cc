@@ -121,7 +121,8 @@ TEST_P(RuntimeAgrees, InEveryFormOfTheContainer) {
                                              {"--lattice", "d4"},
                                              {"--group", "8"},
                                              {"--map-columns", "32"},
-                                             {"--override", "blocks.0.k=16", "--override", "blocks.1.up=3"}}) {
+                                             {"--override", "blocks.0.k=16", "--override", "blocks.1.up=3"},
+                                             {"--override", "*.q=5", "--override", "*.up=6", "--override", "*.o=7"}}) {
     std::vector<std::string> all{"--bits", "8", "--embedding-bits", "8", "--head-bits", "8"};
     all.insert(all.end(), options.begin(), options.end());
     const double limit = options.size() > 2 ? 0.6 : 0.2;

@@ -60,7 +60,7 @@ constexpr Shape kShapes[] = {{1, 4},    {16, 64},  {17, 60},   {33, 128},  {48, 
 class PackedKernels : public PerTable {};
 
 TEST_P(PackedKernels, GemvIsExact) {
-  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+  for (uint32_t bits = 2; bits <= 8; ++bits) {
     for (const Shape& s : kShapes) {
       const Matrix m(s.rows, s.columns, bits, Matrix::kRandom, s.rows * 7919 + s.columns + bits);
       const std::vector<int8_t> z = activations(s.columns, Activations::kRandom, s.columns);
@@ -72,7 +72,7 @@ TEST_P(PackedKernels, GemvIsExact) {
 }
 
 TEST_P(PackedKernels, GemvHoldsAtTheExtremes) {
-  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+  for (uint32_t bits = 2; bits <= 8; ++bits) {
     for (uint32_t columns : {64u, 8960u, 65536u}) {
       for (Matrix::Fill fill : {Matrix::kLargest, Matrix::kZero}) {
         const Matrix m(80, columns, bits, fill, 1);  // 5 row blocks: the blocked and the single path
@@ -110,7 +110,7 @@ TEST_P(PackedKernels, GemvDoesNotDependOnTheSplit) {
 
 // Guards against writes outside the rows asked for, and gemm against gemv token by token.
 TEST_P(PackedKernels, GemmEqualsGemv) {
-  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+  for (uint32_t bits = 2; bits <= 8; ++bits) {
     for (const Shape& s : {Shape{17, 60}, Shape{48, 576}, Shape{80, 320}, Shape{48, 2240}}) {
       const Matrix m(s.rows, s.columns, bits, Matrix::kRandom, s.columns);
       const size_t z_stride = padded(s.columns) + 64, rows = m.blocks() * 16, acc_stride = rows + 5;
@@ -158,7 +158,7 @@ TEST_P(PackedKernels, GemmHoldsAtTheExtremes) {
 }
 
 TEST_P(PackedKernels, GemvF32FollowsTheFormula) {
-  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+  for (uint32_t bits = 2; bits <= 8; ++bits) {
     for (const Shape& s : {Shape{1, 4}, Shape{17, 60}, Shape{48, 576}, Shape{33, 1001}}) {
       const Matrix m(s.rows, s.columns, bits, Matrix::kRandom, s.columns);
       const std::vector<float> z = Random(s.rows).floats(s.columns);  // exactly K: reading further is an error
@@ -183,7 +183,7 @@ TEST_P(PackedKernels, GemvF32FollowsTheFormula) {
 
 TEST_P(PackedKernels, DecodeRowFollowsTheFormula) {
   Random random(3);
-  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+  for (uint32_t bits = 2; bits <= 8; ++bits) {
     for (uint32_t dim : {4u, 8u}) {
       const uint32_t rows = 37, columns = 192, span = 64, maps = 3;
       const Matrix m(rows, columns, bits, Matrix::kRandom, bits);

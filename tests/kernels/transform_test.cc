@@ -182,7 +182,7 @@ TEST_P(TransformKernels, OutputSide) {
 // the codes: the rounding errors of z meet code − m.
 TEST_P(TransformKernels, AffineAndGemvGiveTheDequantizedProduct) {
   const uint32_t rows = 40, n = 576;
-  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+  for (uint32_t bits = 2; bits <= 8; ++bits) {
     const Matrix m(rows, n, bits, Matrix::kRandom, bits);
     const Maps maps(4, n, 192, 9);
     const std::vector<float> u = Random(2).floats(n);

@@ -41,13 +41,14 @@ TEST_P(Packing, RoundTripsAndPadsWithZeros) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Packing,
-                         testing::Combine(testing::Values(2u, 3u, 4u, 8u), testing::Values(1u, 15u, 16u, 17u, 48u),
+                         testing::Combine(testing::Range(2u, 9u), testing::Values(1u, 15u, 16u, 17u, 48u),
                                           testing::Values(1u, 4u, 63u, 64u, 65u, 192u, 576u)));
 
 // The positions that FORMAT.md states, by its own formulas.
 TEST(PackingLayout, TwoBitTile) {
   const uint64_t rows = 40, columns = 130, kpad = 192;
-  for (const auto& [row, column] : {std::pair<uint64_t, uint64_t>{0, 0}, {5, 2}, {15, 3}, {16, 4}, {39, 129}, {33, 64}}) {
+  for (const auto& [row, column] :
+       {std::pair<uint64_t, uint64_t>{0, 0}, {5, 2}, {15, 3}, {16, 4}, {39, 129}, {33, 64}}) {
     std::vector<uint8_t> codes(rows * columns), packed(packed_size(rows, columns, 2));
     codes[row * columns + column] = 3;
     pack(codes, rows, columns, 2, packed);
@@ -84,11 +85,11 @@ TEST(PackingLayout, PlanesFollowOneAnotherByWeight) {
 }
 
 TEST(PackingLayout, WidthsWithoutPlanes) {
-  for (uint32_t bits : {0u, 1u, 5u, 6u, 7u, 9u, 16u}) {
+  for (uint32_t bits : {0u, 1u, 9u, 16u}) {
     EXPECT_EQ(planes_of(bits).count, 0u);
     EXPECT_FALSE(is_packed_width(bits));
   }
-  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+  for (uint32_t bits = 2; bits <= 8; ++bits) {
     const PlaneList planes = planes_of(bits);
     uint32_t sum = 0, weight = 1;
     for (uint32_t i = 0; i < planes.count; ++i) {

@@ -342,7 +342,7 @@ SVQ_API svq_status svq_session_generate(svq_session* session, const svq_token* p
 /* ------------------------------------------------------------------ measuring */
 
 /* A model of random weights in memory, to benchmark a shape without a file: "smollm2-135m", "qwen3-1.7b", …
- * (svq_shape_name lists them). bits: 2, 3, 4, 8 or 16 for the blocks; the embedding and head take 4, or 16 with 16. */
+ * (svq_shape_name lists them). bits: 2 to 8, or 16, for the blocks; the embedding and head take 4, or 16 with 16. */
 SVQ_API svq_status svq_model_create_random(const char* shape, uint32_t bits, uint64_t seed, svq_model** out);
 SVQ_API const char* svq_shape_name(size_t index);   /* NULL past the last */
 /* Plain read bandwidth of this machine in bytes per second: `threads` threads stream `bytes` once, best of 3. */
