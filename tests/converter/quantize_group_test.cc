@@ -122,6 +122,9 @@ INSTANTIATE_TEST_SUITE_P(
         Variant{.name = "one_row", .columns = 64, .rows = 1, .bits = 2},
         Variant{.name = "three_bits", .columns = 96, .rows = 40, .bits = 3},
         Variant{.name = "four_bits", .columns = 96, .rows = 40, .bits = 4},
+        Variant{.name = "five_bits", .columns = 96, .rows = 40, .bits = 5},
+        Variant{.name = "six_bits", .columns = 99, .rows = 24, .bits = 6},
+        Variant{.name = "seven_bits", .columns = 96, .rows = 40, .bits = 7},
         Variant{.name = "eight_bits", .columns = 96, .rows = 40, .bits = 8},
         Variant{.name = "head", .columns = 96, .rows = 200, .bits = 4, .rotate_output = false},
         Variant{.name = "blocks", .columns = 96, .rows = 40, .bits = 2, .rotation = RotationChoice::kBlocks},
@@ -318,8 +321,8 @@ TEST(Group, RefusesBadInputByName) {
   job = make_job(96, {{40, 2}});
   job.hessian.neg_();
   expect_refused(job, {}, "blocks.0.linear0");
-  job = make_job(96, {{40, 5}});
-  expect_refused(job, {}, "5 bits");
+  job = make_job(96, {{40, 9}});
+  expect_refused(job, {}, "9 bits");
   job = make_job(96, {{40, 2}, {40, 2}});
   job.linears[1].weight = at::zeros({40, 95});
   expect_refused(job, {}, "[40, 95]");
