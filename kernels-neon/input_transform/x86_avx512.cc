@@ -8,8 +8,7 @@
 namespace svq::kernels::avx512 {
 
 void scale_rotate(const float* x, const uint16_t* scale, const Rotation& r, uint32_t n, float* u, float* scratch) {
-  scale_body<V16>(x, scale, n, u);
-  rotate(u, r, false, scratch);
+  rotate_ends(u, r, n, false, {.from = x, .in_scale = scale}, scratch);
 }
 
 void affine_quantize(const float* u, const Affine& a, uint32_t n, float* zf, Quantized* q) {

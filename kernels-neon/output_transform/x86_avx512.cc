@@ -12,8 +12,7 @@ void dequantize(const int32_t* acc, float delta, float offset, uint32_t n, float
 }
 
 void rotate_scale(float* v, const Rotation& r, const uint16_t* scale, const float* bias, uint32_t n, float* scratch) {
-  rotate(v, r, true, scratch);
-  scale_bias_body<V16>(v, scale, bias, n);
+  rotate_ends(v, r, n, true, {.from = v, .out_scale = scale, .bias = bias}, scratch);
 }
 
 }  // namespace svq::kernels::avx512

@@ -14,16 +14,31 @@
 
 namespace svq::kernels {
 using RotateFn = void(float* x, const Rotation& r, bool inverse, float* scratch);
+
+// What stands around a rotation, in the same passes: x = out_scale ⊙ R (in_scale ⊙ from) + bias, n values. Scales are
+// f16 or null (ones), bias f32 or null; from may be x.
+struct RotateEnds {
+  const float* from;
+  const uint16_t* in_scale = nullptr;
+  const uint16_t* out_scale = nullptr;
+  const float* bias = nullptr;
+};
+using RotateEndsFn = void(float* x, const Rotation& r, uint32_t n, bool inverse, const RotateEnds& ends,
+                          float* scratch);
+
 namespace scalar {
 RotateFn rotate;
 }
 namespace sse {
 RotateFn rotate;
-}
+RotateEndsFn rotate_ends;
+}  // namespace sse
 namespace avx2 {
 RotateFn rotate;
-}
+RotateEndsFn rotate_ends;
+}  // namespace avx2
 namespace avx512 {
 RotateFn rotate;
-}
+RotateEndsFn rotate_ends;
+}  // namespace avx512
 }  // namespace svq::kernels

@@ -50,14 +50,14 @@ struct V4 {
     return _mm_shuffle_ps(x, x, I * 0x55);
   }
 
-  static F load_f16(const uint16_t* p) {
 #if defined(__aarch64__)
-    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+  static F load_f16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 #else
+  __attribute__((noinline)) static F load_f16(const uint16_t* p) {  // some hundred bytes of code
     return _mm_setr_ps(soft::half_to_float(p[0]), soft::half_to_float(p[1]), soft::half_to_float(p[2]),
                        soft::half_to_float(p[3]));
-#endif
   }
+#endif
   static void store_f16(uint16_t* p, F x) {
 #if defined(__aarch64__)
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)));

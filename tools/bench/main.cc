@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
   app.add_option("--repeat", o.repeat, "Measured runs of each test (default: 5)")
       ->type_name("N")
       ->transform(integer_between(1, 10000));
-  app.add_option("--bits", o.bits, "Bits of a SHAPE's weights: 2 (default), 3, 4, 8 or 16")
+  app.add_option("--bits", o.bits, "Bits of a SHAPE's weights: 2 (default) to 8, or 16")
       ->type_name("BITS")
       ->check(one_of({"2", "3", "4", "8", "16"}));
   add_kv_bits(app, o.kv_bits);
