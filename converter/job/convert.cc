@@ -408,7 +408,9 @@ class Conversion {
   at::Tensor draw_tokens() {
     const bool sampled = options_.sampled() > 0;
     const double cost = costs_.sampling(plan_);
-    at::Tensor tokens = pass_.calibration_tokens([&](double fraction) {
+    int64_t wanted = wanted_sequences(options_);
+    if (options_.time_limit > 0) wanted = useful_sequences(options_, plan_, training_rate());
+    at::Tensor tokens = pass_.calibration_tokens(wanted, [&](double fraction) {
       reporter_.progress(sampled ? "sampling text" : "reading text", done_ + fraction * cost);
       return !stop_requested();
     });
@@ -419,6 +421,18 @@ class Conversion {
     done_ += cost;
     reporter_.group_done(sampled ? "sampling text" : "reading text", 0, 0, done_);
     return tokens;
+  }
+
+  // FLOP/s of the blocks' largest linear.
+  double training_rate() const {
+    const PlannedLinear* largest = nullptr;
+    for (const PlannedGroup& g : plan_.groups) {
+      for (const PlannedLinear& l : g.linears) {
+        if (g.layer >= 0 && (largest == nullptr || l.rows * l.columns > largest->rows * largest->columns)) largest = &l;
+      }
+    }
+    return product_rate(static_cast<int64_t>(largest->rows), static_cast<int64_t>(largest->columns),
+                        pass_.forward_options().device);
   }
 
   void report(const PlannedGroup& group, const fb::PartT& part) {

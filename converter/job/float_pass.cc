@@ -4,7 +4,6 @@
 
 #include "converter/job/calibration.h"
 #include "converter/job/cancel.h"
-#include "converter/job/sequences.h"
 #include "converter/models/float/block.h"
 #include "converter/models/float/startup.h"
 #include "converter/models/float/vocabulary.h"
@@ -12,8 +11,8 @@
 namespace svq::convert {
 namespace {
 
-// Of a time limit. A token that is sampled takes about as long as one forward pass and a third of a training step: with
-// this share every sequence, of a text as many as are sampled, is trained on two or three times.
+// Of a time limit, at the most. On small models a token that is sampled takes about as long as one forward pass and a
+// third of a training step: every sequence, of a text as many as are sampled, is then trained on two or three times.
 constexpr double kSamplingShare = 0.1;
 
 }  // namespace
@@ -29,9 +28,9 @@ ForwardOptions choose_forward(const Options& options) {
 FloatPass::FloatPass(const Model& model, const Options& options)
     : model_(model), options_(options), forward_(choose_forward(options)) {}
 
-at::Tensor FloatPass::calibration_tokens(const std::function<bool(double)>& progress) const {
+at::Tensor FloatPass::calibration_tokens(int64_t wanted, const std::function<bool(double)>& progress) const {
   CalibrationOptions o;
-  o.n_sequences = wanted_sequences(options_);
+  o.n_sequences = wanted;
   o.least_sequences = options_.calibration_sequences;
   o.length = options_.calibration_length;
   o.seed = options_.seed;

@@ -19,10 +19,10 @@ class FloatPass {
   FloatPass(const Model& model, const Options& options);
 
   const ForwardOptions& forward_options() const { return forward_; }
-  // [sequences, length] i64: read from the file that the options name, or sampled from the model. Fewer than asked for
+  // [sequences, length] i64: read from the file that the options name, or sampled from the model. Fewer than `wanted`
   // if the text is short and fine-tuning, which takes what there is, asked for them. Throws Interrupted when
   // progress(fraction) returns false.
-  at::Tensor calibration_tokens(const std::function<bool(double)>& progress) const;
+  at::Tensor calibration_tokens(int64_t wanted, const std::function<bool(double)>& progress) const;
   // [sequences, length] → [sequences, length, hidden] f32 on the CPU.
   at::Tensor embed(const at::Tensor& tokens) const;
   // Receives the input [tokens, columns] of a group of linears, a part of the tokens at a time; lent for the call only.

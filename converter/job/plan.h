@@ -55,6 +55,10 @@ struct Plan {
 inline constexpr uint64_t kMostCurvatureRows = 4096;
 bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear);
 
+// FLOP of training on one token: the blocks forward twice (activations are not kept) and backward to inputs and
+// weights, the head once and backward.
+double training_flops(const Plan& plan);
+
 // Tokens of training while quantizing (progressive.h): by default none for a model whose weights and their gradients
 // would take most of this machine's memory.
 int64_t progressive_tokens(const Options& options, const Plan& plan);

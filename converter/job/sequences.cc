@@ -8,6 +8,9 @@ namespace svq::convert {
 namespace {
 
 constexpr int64_t kHeldOut = 8;
+// Measured on SmolLM2-135M and Qwen2.5-1.5B: the share of a time limit that is left for training, and what training
+// reaches of the rate of its products.
+constexpr double kTrainingShare = 0.65, kReached = 0.7;
 // Sampling costs about as much as training on the tokens: what is sampled is used twice, and a text once.
 double epochs(const Options& o) { return 1 + o.sampled(); }
 
@@ -25,6 +28,15 @@ int64_t wanted_sequences(const Options& o) {
       std::max(training_steps(o) * kSequencesPerStep, o.progressive_tokens.value_or(0) / o.calibration_length);
   const auto distinct = static_cast<int64_t>(std::ceil(static_cast<double>(all) / epochs(o)));
   return std::max<int64_t>(distinct, o.calibration_sequences) + kHeldOut;
+}
+
+int64_t useful_sequences(const Options& o, const Plan& plan, double rate) {
+  const double tokens = kTrainingShare * o.time_limit * kReached * rate / training_flops(plan);
+  const double distinct = tokens / epochs(o) / static_cast<double>(o.calibration_length);
+  const int64_t least = o.calibration_sequences + kHeldOut, most = wanted_sequences(o);
+  return distinct >= static_cast<double>(most)
+             ? most
+             : std::clamp(static_cast<int64_t>(distinct) + kHeldOut, std::min(least, most), most);
 }
 
 std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count) {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "converter/job/options.h"
+#include "converter/job/plan.h"
 
 namespace svq::convert {
 
@@ -19,6 +19,9 @@ SequencePlan plan_sequences(const Options& options, int64_t total);
 // How many sequences to read or sample.
 int64_t wanted_sequences(const Options& options);
 int64_t training_steps(const Options& options);
+// With a time limit: no more than training will use as often as wanted_sequences() has in mind, where products of
+// matrices run at `rate` FLOP/s. To sample more, and to run the float model on them, would take training's time.
+int64_t useful_sequences(const Options& options, const Plan& plan, double rate);
 
 // At most `count` of them, evenly spread.
 std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count);

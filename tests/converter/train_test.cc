@@ -353,5 +353,29 @@ TEST(Sequences, HeldOutOnesAreNeitherTrainedOnNorCalibratedWith) {
   }
 }
 
+TEST(Sequences, ATimeLimitAsksForNoMoreThanItTrainsOn) {
+  Options options;
+  options.time_limit = 6000;
+  options.calibration_sequences = 128;
+  Plan plan;
+  plan.tied = true;
+  plan.block_weights = 1'300'000'000;
+  plan.groups.resize(1);
+  plan.groups[0].linears.resize(1);
+  plan.groups[0].linears[0].rows = 150'000;
+  plan.groups[0].linears[0].columns = 1536;
+  const double flops = 8 * 1.3e9 + 6 * 150'000.0 * 1536;  // a token
+  EXPECT_EQ(training_flops(plan), flops);
+  const int64_t wanted = wanted_sequences(options);
+  // Rates at which some 400 and 800 sequences would be trained on twice, as what the model writes itself is.
+  const double rate = 400 * 2 * 512 * flops / 6000;
+  const int64_t slow = useful_sequences(options, plan, rate), fast = useful_sequences(options, plan, 2 * rate);
+  EXPECT_GT(slow, 128 + 8);
+  EXPECT_LT(slow, 400);  // not all of the time is training's
+  EXPECT_NEAR(static_cast<double>(fast - 8), 2.0 * static_cast<double>(slow - 8), 2);
+  EXPECT_EQ(useful_sequences(options, plan, rate / 100), 128 + 8);
+  EXPECT_EQ(useful_sequences(options, plan, 1000 * rate), wanted);
+}
+
 }  // namespace
 }  // namespace svq::convert

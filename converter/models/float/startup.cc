@@ -1,11 +1,13 @@
 #include "converter/models/float/startup.h"
 
-#include <ATen/Context.h>
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <malloc.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <string>
@@ -115,6 +117,22 @@ bool bf16_is_faster(c10::Device device) {
 #else
   return false;
 #endif
+}
+
+double product_rate(int64_t rows, int64_t columns, c10::Device device) {
+  const at::NoGradGuard no_grad;
+  constexpr int64_t kTokens = 1024;
+  constexpr int kRuns = 4;  // the first one makes threads, and kernels for these shapes
+  const auto options = at::TensorOptions(device).dtype(bf16_is_faster(device) ? at::kBFloat16 : at::kFloat);
+  const at::Tensor x = at::ones({kTokens, columns}, options), w = at::ones({rows, columns}, options);
+  double best = 0;
+  for (int i = 0; i < kRuns; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    at::linear(x, w)[0][0].item<float>();  // waits for a GPU
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, 2.0 * kTokens * static_cast<double>(rows) * static_cast<double>(columns) / seconds.count());
+  }
+  return best;
 }
 
 }  // namespace svq::convert
