@@ -246,11 +246,15 @@ class Conversion {
       if (!part) {
         reporter_.progress(group.name + " inputs", done_);
         Moments moments;
-        if (group.needs_hessian) moments = measure_moments(*source, quantized, floats.norm);
+        const PlannedLinear& first = group.linears[0];
+        const bool narrow = group.linears.size() == 1 && first.packed() && first.rows < first.columns;
+        if (group.needs_hessian)
+          moments = measure_moments(*source, quantized, floats.norm, narrow ? floats.linears[0].weight : at::Tensor());
         if (quantize) done_ += cost;
         std::unique_ptr<Correction> correction;
         if (group.needs_hessian) correction = std::make_unique<Correction>(moments, kCorrectionDamping, group.name);
         moments.cross.reset();
+        moments.difference.reset();
         write(i, moments.quantized, std::move(correction), part, path);
       } else if (quantize) {
         done_ += cost;

@@ -160,22 +160,28 @@ StudentBlock make_float_block(const Plan& plan, const Model& model, int layer, b
   return block;
 }
 
-Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm) {
+Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm,
+                        const at::Tensor& weight) {
   const at::NoGradGuard no_grad;
   const auto weighted = [&](const at::Tensor& x) { return norm.defined() ? x * norm : x; };
-  at::Tensor cross;
+  at::Tensor sum;
   std::optional<HessianAccumulator> own;
   for (int64_t i = 0; i < quantized.chunks(); ++i) {
-    const at::Tensor x = weighted(quantized.input(i));
+    const at::Tensor x = weighted(quantized.input(i)), of_float = weighted(source.input(i));
     if (!own) {
       own.emplace(x.size(1));
-      cross = at::zeros({x.size(1), x.size(1)}, at::kFloat);
+      sum = at::zeros({weight.defined() ? weight.size(0) : x.size(1), x.size(1)}, at::kFloat);
     }
     own->add(x);
-    add_products(weighted(source.input(i)), x, cross, /*upper=*/false);
+    if (weight.defined()) {
+      const at::Tensor missing = at::linear((of_float - x).to(weight.scalar_type()), weight).to(at::kFloat);
+      add_products(missing, x, sum, /*upper=*/false);
+    } else {
+      add_products(of_float, x, sum, /*upper=*/false);
+    }
   }
-  cross.div_(static_cast<double>(own->tokens()));
-  return {own->mean(), cross};
+  sum.div_(static_cast<double>(own->tokens()));
+  return weight.defined() ? Moments{own->mean(), {}, sum} : Moments{own->mean(), sum, {}};
 }
 
 namespace {
@@ -189,12 +195,16 @@ constexpr int64_t kWide = 4096;
 Correction::Correction(const Moments& moments, double damping, const std::string& name) {
   const at::NoGradGuard no_grad;
   const at::Tensor& plain = moments.quantized;
-  const double sum =
-      (plain.sum(at::kDouble) + moments.cross.sum(at::kDouble)).item<double>();  // finite if every term is
+  const at::Tensor& other = moments.cross.defined() ? moments.cross : moments.difference;
+  const double sum = (plain.sum(at::kDouble) + other.sum(at::kDouble)).item<double>();  // finite if every term is
   if (!std::isfinite(sum))
     throw Error(name + ": the calibration activations hold a NaN or an infinity; finite values were expected");
-  difference_ = moments.cross;
-  difference_.sub_(plain);
+  if (moments.cross.defined()) {
+    difference_ = moments.cross;
+    difference_.sub_(plain);
+  } else {
+    applied_ = moments.difference;
+  }
   const double mean = std::max(plain.diagonal().mean(at::kDouble).item<double>(), 1e-30);
   // Sums in f32 can leave a small eigenvalue below zero: then the damping is raised.
   factor_ = at::empty(plain.sizes(), plain.size(0) > kWide ? at::kFloat : at::kDouble);
@@ -207,7 +217,8 @@ Correction::Correction(const Moments& moments, double damping, const std::string
 
 at::Tensor Correction::apply(const at::Tensor& weight) const {
   const at::NoGradGuard no_grad;
-  return weight + solve_right(at::mm(weight, difference_).to(factor_.scalar_type()), factor_).to(at::kFloat);
+  const at::Tensor change = applied_.defined() ? applied_ : at::mm(weight, difference_);
+  return weight + solve_right(change.to(factor_.scalar_type()), factor_).to(at::kFloat);
 }
 
 }  // namespace svq::convert

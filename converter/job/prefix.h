@@ -58,11 +58,14 @@ StudentGroup make_trained_group(const PlannedGroup& planned, const TunedModel& m
 // Those of a whole block.
 StudentBlock make_float_block(const Plan& plan, const Model& model, int layer, bool bf16);
 
-// Second moments of the two inputs: Ĥ = E[x̂ x̂ᵀ] and C = E[x x̂ᵀ], [K, K] f32.
+// Second moments of the two inputs: Ĥ = E[x̂ x̂ᵀ] and C = E[x x̂ᵀ], [K, K] f32; or instead of C what it does to one weight
+// W [N, K], W (C − Ĥ) = E[W (x − x̂) x̂ᵀ], [N, K].
 struct Moments {
-  at::Tensor quantized, cross;
+  at::Tensor quantized, cross, difference;
 };
-Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm);
+// weight: undefined, or W, for N < K: products with K² sums a token are what takes longest in a wide block.
+Moments measure_moments(const BlockStages& source, const BlockStages& quantized, const at::Tensor& norm,
+                        const at::Tensor& weight = {});
 
 // W ↦ W M, the least-squares map from x̂ to W x: M = (C + λ I) (Ĥ + λ I)⁻¹ = I + (C − Ĥ) (Ĥ + λ I)⁻¹, λ = damping · mean
 // diagonal of Ĥ (as the asymmetric calibration of GPTAQ, Li et al. 2025). With C = Ĥ it is the identity.
@@ -70,10 +73,11 @@ class Correction {
  public:
   // Throws Error naming `name` if the moments are not finite. moments.cross is overwritten.
   Correction(const Moments& moments, double damping, const std::string& name);
-  at::Tensor apply(const at::Tensor& weight) const;  // [N, K] f32 → the same
+  at::Tensor apply(const at::Tensor& weight) const;  // [N, K] f32 → the same; W itself where moments.difference is W's
 
  private:
   at::Tensor difference_;  // C − Ĥ, f32
+  at::Tensor applied_;     // or W (C − Ĥ)
   at::Tensor factor_;      // of Ĥ + λ I = U Uᵀ, f64 or f32: U in the upper triangle
 };
 

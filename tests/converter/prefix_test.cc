@@ -99,6 +99,13 @@ TEST(Prefix, MomentsAreThoseOfBothInputs) {
   // Inputs are rounded to bfloat16 where that is how the CPU multiplies fast.
   EXPECT_LT(relative_difference(m.quantized, at::mm(y.t(), y) / 27), 5e-3);
   EXPECT_LT(relative_difference(m.cross, at::mm(x.t(), y) / 27), 5e-3);
+  // And what the difference does to a weight.
+  const at::Tensor w = normal({7, options.hidden}, "w");
+  const Moments narrow = measure_moments(BlockStages(p.model.architecture(), one, 2, false),
+                                         BlockStages(p.model.architecture(), other, 2, false), p.groups[0].norm, w);
+  EXPECT_FALSE(narrow.cross.defined());
+  EXPECT_TRUE(narrow.quantized.equal(m.quantized));
+  EXPECT_LT(relative_difference(narrow.difference, at::mm(w, at::mm((x - y).t(), y)) / 27), 5e-3);
 }
 
 TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
@@ -114,6 +121,9 @@ TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
     return (at::mm(noisy, weight.t()) - at::mm(x, w.t())).square().mean().item<double>();
   };
   const at::Tensor best = Correction(moments(), 0, "group").apply(w);
+  const Moments of_w{moments().quantized, {}, at::mm(w, moments().cross - moments().quantized)};
+  EXPECT_LT(relative_difference(Correction(of_w, 0, "group").apply(w), best), 1e-5);
+  EXPECT_THROW(Correction({of_w.quantized, {}, at::full({20, k}, NAN)}, 0.05, "group"), Error);
   EXPECT_LT(error(best), 0.9 * error(w));
   // No direction is better.
   for (int i = 0; i < 5; ++i) {
