@@ -267,7 +267,7 @@ std::vector<Edit> edits() {
       {"RopeHuge", [](M& m) { m.architecture->rope_inv_freq[0] = 1e30f; }, "architecture.rope_inv_freq"},
       {"RopeFactorNaN", [=](M& m) { m.architecture->rope_attention_factor = nan; }, "rope_attention_factor"},
       {"BlocksMissing", [](M& m) { m.blocks.pop_back(); }, "blocks has 1 entries, expected architecture.n_layers = 2"},
-      {"BitsUnknown", [](M& m) { m.blocks[0]->q->bits = 5; }, "blocks.0.q.bits is 5"},
+      {"BitsUnknown", [](M& m) { m.blocks[0]->q->bits = 9; }, "blocks.0.q.bits is 9"},
       {"BitsLie", [](M& m) { m.blocks[0]->q->bits = 4; }, "blocks.0.q.weight has size"},
       {"BitsSixteenOfCodes", [](M& m) { m.blocks[0]->q->bits = 16; }, "blocks.0.q.weight has dtype 2, expected F16"},
       {"RowsLie", [](M& m) { m.blocks[1]->down->rows = 128; }, "blocks.1.down is 128 x 96"},
