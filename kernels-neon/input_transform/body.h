@@ -20,7 +20,6 @@ inline void observe(typename V::F z, typename V::F u, typename V::F b, Statistic
   s->beta = V::fma(u, b, s->beta);
 }
 
-// Groups of 4 with one map, columns a multiple of kLanes: a vector holds kLanes / 4 groups.
 template <class V, class F>
 inline void in_turn(size_t n, const F& f) {  // f(first column, chain); n a multiple of kLanes
   size_t k = 0;
@@ -30,6 +29,7 @@ inline void in_turn(size_t n, const F& f) {  // f(first column, chain); n a mult
   for (; k < n; k += V::kLanes) f(k, 0);
 }
 
+// Groups of 4 with one map, columns a multiple of kLanes: a vector holds kLanes / 4 groups.
 template <class V>
 inline void affine4(const float* u, const float* a, const float* b, size_t n, float* zf, Statistics<V>* s) {
   using F = typename V::F;
