@@ -23,11 +23,6 @@ constexpr double kStepsOfCheck = 8;      // as long as so many steps may the che
 
 double block_weights(const Plan& plan) { return static_cast<double>(plan.block_weights); }
 
-double head_weights(const Plan& plan) {
-  const PlannedGroup& head = plan.tied ? plan.groups.front() : plan.groups.back();
-  return static_cast<double>(head.linears[0].rows) * static_cast<double>(head.linears[0].columns);
-}
-
 // Multiply-adds a token: the float pass; training (forward, backward to the inputs; three times the head).
 double teacher_cost(const Plan& plan) { return block_weights(plan); }
 double training_cost(const Plan& plan) { return 2 * block_weights(plan) + 3 * head_weights(plan); }

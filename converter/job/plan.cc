@@ -243,11 +243,12 @@ bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear) {
   return in_block(group) && linear.packed() && linear.rows <= kMostCurvatureRows;
 }
 
-double training_flops(const Plan& plan) {
+double head_weights(const Plan& plan) {
   const PlannedLinear& head = (plan.tied ? plan.groups.front() : plan.groups.back()).linears[0];
-  return 8 * static_cast<double>(plan.block_weights) +
-         6 * static_cast<double>(head.rows) * static_cast<double>(head.columns);
+  return static_cast<double>(head.rows) * static_cast<double>(head.columns);
 }
+
+double training_flops(const Plan& plan) { return 8 * static_cast<double>(plan.block_weights) + 6 * head_weights(plan); }
 
 int64_t progressive_tokens(const Options& options, const Plan& plan) {
   if (!options.trains() || !options.follows_prefix()) return 0;

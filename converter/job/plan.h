@@ -55,6 +55,8 @@ struct Plan {
 inline constexpr uint64_t kMostCurvatureRows = 4096;
 bool has_curvature(const PlannedGroup& group, const PlannedLinear& linear);
 
+// Of the head, also where the embedding is the head.
+double head_weights(const Plan& plan);
 // FLOP of training on one token: the blocks forward twice (activations are not kept) and backward to inputs and
 // weights, the head once and backward.
 double training_flops(const Plan& plan);
