@@ -83,14 +83,15 @@ struct Costs {
   double forward(double weights) const { return 2 * tokens * weights; }
   double hessian(const PlannedGroup& g) const { return g.needs_hessian ? tokens * columns(g) * columns(g) : 0; }
   // Per linear: a part that does not grow with it, its elements, and (with a Hessian) products of it with [K, K]
-  // matrices; per group the factorisation of the Hessian.
-  double group(const PlannedGroup& g, int passes) const {
+  // matrices and the search; per group the factorisation of the Hessian.
+  double group(const PlannedGroup& g, const Options& o) const {
     double sum = 0;
     for (const PlannedLinear& l : g.linears) {
       const double size = static_cast<double>(l.rows) * static_cast<double>(l.columns);
       if (!l.packed()) sum += 40 * size;
       if (l.packed()) sum += 1e9 + 500 * size;
-      if (l.packed() && g.needs_hessian) sum += 9e9 + size * static_cast<double>(l.columns) * (4 + passes);
+      if (l.packed() && g.needs_hessian)
+        sum += 9e9 + size * (static_cast<double>(l.columns) * (4 + o.descent) + 16 * static_cast<double>(o.search));
     }
     return sum + (g.needs_hessian ? 6 * columns(g) * columns(g) * columns(g) : 0);
   }
@@ -157,7 +158,7 @@ class Conversion {
   void write(size_t index, const at::Tensor& hessian, std::unique_ptr<Correction> correction,
              std::unique_ptr<fb::PartT>& part, const std::filesystem::path& path) {
     const PlannedGroup& group = plan_.groups[index];
-    const double cost = costs_.group(group, options_.descent);
+    const double cost = costs_.group(group, options_);
     part = std::make_unique<fb::PartT>(write_group(
         group, progressive_.model(), options_, work_.fingerprint(), hessian, std::move(correction),
         [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, path,
@@ -282,7 +283,7 @@ class Conversion {
         parts_.back() = read_part(work_.part_path(group.name), group.name, work_.fingerprint(), true, &reason);
         if (!parts_.back()) reporter_.warning(reason + ": it is made again");
       }
-      const double cost = costs_.group(group, options_.descent);
+      const double cost = costs_.group(group, options_);
       total += cost;
       if (parts_.back()) done_ += cost;
     }

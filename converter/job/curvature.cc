@@ -86,7 +86,7 @@ int64_t OutputCurvatures::load_sums(OutputCurvature& curvature, int64_t length) 
 void OutputCurvatures::measure(const at::Tensor& tokens, const std::vector<int64_t>& sequences, uint64_t seed,
                                const std::function<void(double)>& progress) {
   Student student = float_student(model_, plan_);
-  const bool keep = keeps_activations(model_.architecture(), tokens.size(1), activation_budget());
+  const int64_t keep = blocks_to_keep(student, tokens.size(1), activation_budget());
   OutputCurvature curvature(student, kMostCurvatureRows);
   auto last_save = Clock::now();
   for (auto i = static_cast<size_t>(load_sums(curvature, tokens.size(1))); i < sequences.size(); ++i) {

@@ -171,8 +171,12 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--map-columns", o.map_columns, "columns per affine map, 0: one map per matrix (default 0)")
       ->check(CLI::Range(0, 1 << 24))
       ->group(what);
-  app.add_option("--descent", o.descent, "coordinate-descent passes (default 4)")
+  app.add_option("--descent", o.descent, "coordinate-descent passes before the search (default 1)")
       ->check(CLI::Range(0, 1000))
+      ->group(what);
+  app.add_option("--search", o.search,
+                 "moves of the local search that follows over the codes of each row; 0: none (default 2000)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->group(what);
   app.add_option("--damping", o.damping, "of the Hessian, relative to its mean diagonal (default 0.01)")
       ->check(CLI::Range(0.0, 1.0))
@@ -350,6 +354,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     if (o.lattice != "identity" || o.group != 4)
       return fail("--method quip is scalar: --lattice and --group apply to --method unisvq only");
     o.descent = 0;
+    o.search = 0;
   }
   if (sampled_share >= 0) o.sampled_share = sampled_share;
   if (o.calibration.empty() && sampled_share >= 0)
@@ -376,6 +381,7 @@ nlohmann::ordered_json recipe(const Options& o) {
   j["group"] = o.group;
   j["map_columns"] = o.map_columns;
   j["descent"] = o.descent;
+  if (o.method == "unisvq") j["search"] = o.search;
   j["damping"] = o.damping;
   if (o.method == "unisvq") j["prefix"] = o.prefix;
   j["calibration_sequences"] = o.calibration_sequences;

@@ -24,7 +24,8 @@ struct Options {
   std::string lattice = "identity";                    // "identity", "orthogonal", "d4"
   int group = 4;                                       // d: 4 or 8
   int map_columns = 0;                                 // columns per affine map; 0: one map
-  int descent = 4;                                     // coordinate-descent passes
+  int descent = 1;                                     // coordinate-descent passes
+  int64_t search = 2000;                               // moves of local search, a row
   double damping = 0.01;                               // of the mean diagonal of H
 
   std::filesystem::path calibration;                    // empty: sampled from the model

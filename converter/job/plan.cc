@@ -122,8 +122,8 @@ class Planner {
 
 bool in_block(const PlannedGroup& group) { return group.layer >= 0; }
 
-// Forward and backward through one sequence: the logits of a slice of positions, the activations of one block, the
-// inputs of all.
+// Forward and backward through one sequence: the logits of a slice of positions, the activations of one block and its
+// gradients, the inputs of all. Where more is free, the activations of more blocks are kept.
 uint64_t backward_memory(const fb::ArchitectureT& a, uint64_t length) {
   return 6 * 4 * 256 * uint64_t{a.vocab} + 4 * length * (12 * uint64_t{a.hidden} + 12 * uint64_t{a.intermediate}) +
          length * a.hidden * 4 * a.n_layers;

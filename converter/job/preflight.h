@@ -1,5 +1,6 @@
 // What is checked before any work: the output's place, disk space, memory.
 #pragma once
+#include <algorithm>
 #include <filesystem>
 #include <vector>
 
@@ -27,8 +28,11 @@ void check_disk(const std::vector<DiskUse>& disk);
 
 uint64_t available_memory();  // bytes, from /proc/meminfo; 0 if unknown
 uint64_t total_memory();      // the same of all there is
-// What activations may take that are kept for a backward pass.
-inline uint64_t activation_budget() { return available_memory() / 4; }
+// What activations may take that are kept for backward passes, where `gradients` bytes are still to be allocated.
+inline uint64_t activation_budget(uint64_t gradients = 0) {
+  const uint64_t available = available_memory();
+  return (available - std::min(available, gradients)) / 2;
+}
 
 // XXH3-128 of a file, hex. Throws Error if it cannot be read.
 std::string file_hash(const std::filesystem::path& path);

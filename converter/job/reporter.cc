@@ -206,7 +206,9 @@ void Reporter::plan(const Model& model, const Plan& plan, const Options& options
                              plan.at_most ? "at most " : "", format_bytes(plan.file_bytes), plan.file_bytes,
                              8.0 * static_cast<double>(plan.block_bytes) /
                                  static_cast<double>(std::max<uint64_t>(1, plan.block_weights))));
-  line("memory", fmt::format("about {}", format_bytes(plan.memory_bytes)));
+  line("memory",
+       fmt::format("about {}{}", format_bytes(plan.memory_bytes),
+                   options.trains() ? "; training is faster with more, and takes up to half of what is free" : ""));
   for (const auto& d : disk)
     line("disk",
          fmt::format("{}: {} needed, {} free", d.where.string(), format_bytes(d.needed), format_bytes(d.available)));

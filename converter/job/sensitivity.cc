@@ -33,6 +33,7 @@ class Losses {
                       .contiguous()),
         rope_(rope_tables(model.architecture(), 0, measured_.size(1), at::kCPU)) {
     quantize_.descent_passes = 0;
+    quantize_.search_moves = 0;
     for (Choice& c : choices) choices_[c.name] = &c;
   }
 

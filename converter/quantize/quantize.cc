@@ -268,6 +268,7 @@ class GroupQuantizer {
                   "was expected");
     }
 
+    const SearchOptions search{unisvq_ ? options_.search_moves : 0, options_.seed};
     out.codes = at::empty({rows, columns_}, at::kByte);
     if (two_sided(l)) {
       at::Tensor h = transform_hessian(l.output_hessian, signs, out.output_rotation);
@@ -276,7 +277,7 @@ class GroupQuantizer {
       at::Tensor errors =
           to_code_units(rotated_output ? rotated : rotate_input(l.weight), scale, maps).t().contiguous();
       choose_codes_two_sided_(errors, out.codes, metric_, h, options_.output_damping, l.bits, options_.descent_passes,
-                              l.name + " (outputs)");
+                              search, l.name + " (outputs)");
       progress_.advance(static_cast<double>(rows) * code_work());
       rotated.reset();
       fit_output(l, signs, scale, maps, out);
@@ -288,7 +289,7 @@ class GroupQuantizer {
           rotated_output ? rotated.narrow(0, begin, size) : rotate_input(l.weight.narrow(0, begin, size));
       at::Tensor errors = to_code_units(targets, scale.narrow(0, begin, size), maps);
       at::Tensor codes = at::empty({columns_, size}, at::kByte);
-      choose_codes_(errors, codes, metric_, l.bits, unisvq_ ? options_.descent_passes : 0);
+      choose_codes_(errors, codes, metric_, l.bits, unisvq_ ? options_.descent_passes : 0, search);
       out.codes.narrow(0, begin, size).copy_(codes.t());
       progress_.advance(static_cast<double>(size) * code_work());
     }

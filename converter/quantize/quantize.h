@@ -25,7 +25,8 @@ struct QuantizeOptions {
   int columns_per_map = 0;      // 0: one affine map for all columns
   double damping = 0.01;        // of the mean diagonal of H
   double output_damping = 0.1;  // the same of LinearJob::output_hessian
-  int descent_passes = 4;
+  int descent_passes = 1;
+  int64_t search_moves = 2000;  // of local search, a row; see row_search.h. With none, descent wants 4 passes
   bool scale_search = true;   // search s around its closed form, per linear
   bool fit_out_scale = true;  // least squares per row after the codes are fixed
   uint64_t seed = 0;

@@ -35,7 +35,8 @@ at::Tensor row_rms(const at::Tensor& weight) {
   return out;
 }
 
-void choose_codes_(at::Tensor& targets, at::Tensor& codes, const CodeMetric& metric, int bits, int passes) {
+void choose_codes_(at::Tensor& targets, at::Tensor& codes, const CodeMetric& metric, int bits, int passes,
+                   const SearchOptions& search) {
   if (!metric.hessian.defined()) {
     round_(targets, codes, bits);
     return;
@@ -44,6 +45,7 @@ void choose_codes_(at::Tensor& targets, at::Tensor& codes, const CodeMetric& met
   for (int pass = 0; pass < passes; ++pass) {
     if (descend_(targets, codes, metric.hessian, bits) == 0) break;
   }
+  search_codes_(targets, codes, metric.hessian, bits, search);
 }
 
 double search_step(const at::Tensor& sample, const at::Tensor& row_step, const AffineMapsData& maps,
@@ -116,8 +118,8 @@ at::Tensor row_steps(const at::Tensor& weight, int bits) {
   return out;
 }
 
-RowFit fit_rows(const at::Tensor& p, const at::Tensor& w, const at::Tensor& hessian, const at::Tensor& scale,
-                bool fit, const at::Tensor& output) {
+RowFit fit_rows(const at::Tensor& p, const at::Tensor& w, const at::Tensor& hessian, const at::Tensor& scale, bool fit,
+                const at::Tensor& output) {
   const auto dot = [](const at::Tensor& a, const at::Tensor& b) {
     return a.mul(b).sum(1, /*keepdim=*/false, at::kDouble);
   };

@@ -4,6 +4,7 @@
 
 #include "converter/quantize/hessian.h"
 #include "converter/quantize/quantize.h"
+#include "converter/quantize/search.h"
 
 namespace svq::convert {
 
@@ -16,8 +17,9 @@ struct CodeMetric {
 // Root mean square of every row, [N] f32. weight: [N, K].
 at::Tensor row_rms(const at::Tensor& weight);
 
-// Quantizes targets [K, n] (code units, changed into errors) into codes [K, n]: LDLQ, then `passes` of descent.
-void choose_codes_(at::Tensor& targets, at::Tensor& codes, const CodeMetric& metric, int bits, int passes);
+// Quantizes targets [K, n] (code units, changed into errors) into codes [K, n]: LDLQ, `passes` of descent, the search.
+void choose_codes_(at::Tensor& targets, at::Tensor& codes, const CodeMetric& metric, int bits, int passes,
+                   const SearchOptions& search = {});
 
 // The multiple of row_step [n] f32 (the closed form) that gives the sample's rows [n, K] the least weighted error,
 // found by walking from 1.05 in steps of 0.05. maps: of unit step.

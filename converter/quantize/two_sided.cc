@@ -18,6 +18,7 @@ namespace {
 int64_t rows_rounded_together(int64_t rows) { return rows >= 8 * kTileRows ? kTileRows : 16; }
 
 constexpr int64_t kDescentRows = 32;  // rows between two matrix products
+constexpr int kSearchRounds = 2;      // each over all rows, then all columns
 
 // LDLQ on both sides. With the rows' errors e and output = V diag(d) Vᵀ, block b's share of the objective is
 // tr(x_bᵀ S_b x_b H), x_b = e_b + (F_bb)⁻¹ F_b,<b e_<b, F = Vᵀ. errors [N, K]: targets on entry.
@@ -73,11 +74,21 @@ int64_t descend_rows(at::Tensor& errors, at::Tensor& codes, const at::Tensor& he
 }  // namespace
 
 void choose_codes_two_sided_(at::Tensor& errors, at::Tensor& codes, const CodeMetric& input, at::Tensor& output,
-                             double output_damping, int bits, int passes, const std::string& name) {
+                             double output_damping, int bits, int passes, const SearchOptions& search,
+                             const std::string& name) {
   round_rows(errors, codes, input, factor_hessian(output, output_damping, name), bits);
   const at::Tensor metric = output.to(at::kFloat).contiguous();
   for (int pass = 0; pass < passes; ++pass) {
     if (descend_rows(errors, codes, input.hessian, metric, bits) == 0) break;
+  }
+  // The objective of the transposed matrix is the same: the codes of a column move with the curvature of their outputs.
+  const SearchOptions part{(search.moves + kSearchRounds - 1) / kSearchRounds, search.seed};
+  for (int round = 0; round < kSearchRounds && part.moves > 0; ++round) {
+    search_rows_(errors, codes, input.hessian, metric, bits, part);
+    at::Tensor turned = errors.t().contiguous(), turned_codes = codes.t().contiguous();
+    search_rows_(turned, turned_codes, metric, input.hessian, bits, part);
+    errors.copy_(turned.t());
+    codes.copy_(turned_codes.t());
   }
 }
 

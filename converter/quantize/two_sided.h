@@ -12,8 +12,10 @@
 namespace svq::convert {
 
 // errors: [N, K] f32, targets in code units on entry, w − c on return; codes: [N, K] u8; both contiguous. output:
-// [N, N] f64 over rows in code units, damped in place. LDLQ on both sides, then at most `passes` of coordinate descent.
+// [N, N] f64 over rows in code units, damped in place. LDLQ on both sides, at most `passes` of coordinate descent, then
+// the search, over rows and over columns in turn. name: of the linear, for errors.
 void choose_codes_two_sided_(at::Tensor& errors, at::Tensor& codes, const CodeMetric& input, at::Tensor& output,
-                             double output_damping, int bits, int passes, const std::string& name);
+                             double output_damping, int bits, int passes, const SearchOptions& search,
+                             const std::string& name);
 
 }  // namespace svq::convert

@@ -16,9 +16,9 @@ OutputCurvature::OutputCurvature(Student& model, int64_t most_rows) : model_(mod
   }
 }
 
-void OutputCurvature::add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, bool keep_activations) {
+void OutputCurvature::add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, int64_t kept_blocks) {
   NamedRandom random(seed, "labels " + std::to_string(sequence));
-  backward_through(model_, tokens, keep_activations, [&](int64_t, const at::Tensor& logits) {
+  backward_through(model_, tokens, kept_blocks, [&](int64_t, const at::Tensor& logits) {
     at::Tensor p = at::softmax(logits, -1);
     // Inverse of the cumulated probabilities at one uniform number a position.
     at::Tensor at = at::empty({p.size(0), 1}, at::kFloat);

@@ -19,7 +19,7 @@ class OutputCurvature {
   OutputCurvature(Student& model, int64_t most_rows);
 
   // tokens [1, T]: one sequence; labels are drawn from (seed, sequence).
-  void add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, bool keep_activations);
+  void add(const at::Tensor& tokens, int64_t sequence, uint64_t seed, int64_t kept_blocks);
   // By linear, over the tokens seen: mean() is [N, N].
   const std::map<std::string, HessianAccumulator>& sums() const { return sums_; }
   // Goes on from a sum over `tokens` tokens.

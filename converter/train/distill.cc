@@ -24,15 +24,25 @@ at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& hidden) {
 
 Distillation::Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations, bool side_by_side)
     : student_(student), teacher_(teacher), replicas_(student, side_by_side) {
-  keep_activations_ = keeps_activations(student.architecture(), teacher.tokens.size(1), bytes_for_activations);
+  kept_blocks_ = blocks_to_keep(student, teacher.tokens.size(1), bytes_for_activations);
 }
 
-// Counted from student.cc and transforms.cc.
-bool keeps_activations(const fb::ArchitectureT& a, int64_t length, uint64_t bytes) {
+// The block's input; what the transforms of inputs read; H_outᵀ (acc + beta 1) of every linear; q, k, v before a norm
+// of heads, and after rope; what attention gave; gate and up. Linears in floats keep less.
+uint64_t activation_bytes(const fb::ArchitectureT& a, int64_t length, at::ScalarType product, bool head_norms) {
+  const uint64_t p = at::elementSize(product), f = sizeof(float), norms = head_norms ? 1 : 0;
   const uint64_t attention = uint64_t{a.n_heads} * a.head_dim, kv = uint64_t{a.n_kv_heads} * a.head_dim;
-  const uint64_t per_token =
-      12 * uint64_t{a.hidden} + 9 * attention + 7 * kv + 12 * uint64_t{a.intermediate} + uint64_t{a.n_heads} * length;
-  return 4 * per_token * static_cast<uint64_t>(length) * a.n_layers <= bytes;
+  const uint64_t per_token = uint64_t{a.hidden} * (4 * f + 2 * p) + attention * ((3 + norms) * f + p) +
+                             kv * ((2 + norms) * f + 2 * p) + uint64_t{a.intermediate} * (3 * f + 2 * p);
+  return per_token * static_cast<uint64_t>(length);
+}
+
+int64_t blocks_to_keep(const Student& student, int64_t length, uint64_t bytes) {
+  const StudentBlock& block = student.blocks.at(0);
+  const StudentLinear& l = block.attn_in.linears.at(0);
+  const at::ScalarType product = l.codes.defined() ? l.codes.scalar_type() : l.product_type;
+  const uint64_t one = activation_bytes(student.architecture(), length, product, block.q_norm.defined());
+  return static_cast<int64_t>(std::min<uint64_t>(student.blocks.size(), bytes / one));
 }
 
 double Distillation::accumulate(const std::vector<int64_t>& sequences) {
@@ -46,7 +56,7 @@ double Distillation::accumulate_one(const Student& student, int64_t sequence, do
   const at::Tensor tokens = teacher_.tokens.narrow(0, sequence, 1), wanted = teacher_.hidden[sequence];
   const double length = static_cast<double>(tokens.size(1));
   double loss = 0;
-  backward_through(student, tokens, keep_activations_, [&](int64_t begin, const at::Tensor& logits) {
+  backward_through(student, tokens, kept_blocks_, [&](int64_t begin, const at::Tensor& logits) {
     at::Tensor gradient = logits;  // nobody reads the logits after this
     loss += kl_gradient(teacher_logits(teacher_, wanted.narrow(0, begin, logits.size(0))), gradient, weight / length);
     return gradient;
@@ -54,12 +64,13 @@ double Distillation::accumulate_one(const Student& student, int64_t sequence, do
   return loss * weight / length;
 }
 
-void backward_through(const Student& student, const at::Tensor& tokens, bool keep_activations,
+void backward_through(const Student& student, const at::Tensor& tokens, int64_t kept_blocks,
                       const std::function<at::Tensor(int64_t begin, const at::Tensor& logits)>& of_logits) {
   const at::AutoGradMode grad(true);
   const int64_t length = tokens.size(1);
   const RopeTables rope = student.rope(length);
   const auto& a = student.architecture();
+  const size_t first_kept = student.blocks.size() - static_cast<size_t>(kept_blocks);
 
   const at::Tensor embedded = student.embed(tokens);
   std::vector<at::Tensor> inputs, outputs;
@@ -72,7 +83,7 @@ void backward_through(const Student& student, const at::Tensor& tokens, bool kee
       continue;
     }
     inputs.push_back(h.detach().requires_grad_(true));
-    if (keep_activations) {
+    if (l >= first_kept) {
       outputs.push_back(block.forward(inputs.back(), a, rope));
       h = outputs.back().detach();
     } else {
@@ -97,7 +108,7 @@ void backward_through(const Student& student, const at::Tensor& tokens, bool kee
   at::Tensor d = last.grad();
   for (size_t l = student.blocks.size(); l-- > student.first_trained_block;) {
     at::Tensor out;
-    if (keep_activations) {
+    if (l >= first_kept) {
       out = outputs.back();
       outputs.pop_back();
     } else {

@@ -14,8 +14,11 @@
 
 namespace svq::convert {
 
-// Whether `bytes` hold what autograd keeps of one sequence in every block. Otherwise the blocks are computed twice.
-bool keeps_activations(const fb::ArchitectureT& a, int64_t length, uint64_t bytes);
+// Bytes that autograd keeps of one sequence in one block, counted from student.cc. product: type of its linears'
+// products; head_norms: q and k have norms.
+uint64_t activation_bytes(const fb::ArchitectureT& a, int64_t length, at::ScalarType product, bool head_norms);
+// Of how many blocks `bytes` hold that, all if of all. The other blocks are computed twice.
+int64_t blocks_to_keep(const Student& student, int64_t length, uint64_t bytes);
 
 // What the float model says: its head's input on every sequence, and its head.
 struct Teacher {
@@ -26,7 +29,7 @@ struct Teacher {
 
 class Distillation {
  public:
-  // bytes_for_activations: what the activations of one step may take; above it they are computed twice instead of kept.
+  // bytes_for_activations: what the activations of one sequence may take; what is above it is computed twice instead.
   // side_by_side: as many sequences at a time as there are threads, each with gradients of its own; otherwise one after
   // another, with all threads and one set of gradients.
   Distillation(Student& student, const Teacher& teacher, uint64_t bytes_for_activations, bool side_by_side = true);
@@ -41,13 +44,13 @@ class Distillation {
   Student& student_;
   const Teacher& teacher_;
   Replicas replicas_;
-  bool keep_activations_;
+  int64_t kept_blocks_;
 };
 
 // Forward and backward through a student. tokens [1, T]. of_logits(begin, logits) gets the logits
-// of positions begin … and returns the loss's gradient of them. keep_activations: of every block, instead of computing
-// them twice.
-void backward_through(const Student& student, const at::Tensor& tokens, bool keep_activations,
+// of positions begin … and returns the loss's gradient of them. kept_blocks: of so many blocks, the last ones, the
+// activations are kept; the others are computed twice. The gradients do not depend on it.
+void backward_through(const Student& student, const at::Tensor& tokens, int64_t kept_blocks,
                       const std::function<at::Tensor(int64_t begin, const at::Tensor& logits)>& of_logits);
 
 // The order in which sequences are visited: a permutation for every epoch, fixed by the seed.

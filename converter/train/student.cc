@@ -24,13 +24,15 @@ std::vector<at::Tensor> StudentGroup::forward(const at::Tensor& x) const {
     inputs = transform_input(x, in_scale, rotation, all, packed->codes.scalar_type());
   }
   std::vector<at::Tensor> outputs;
+  at::Tensor rounded;  // x as linears in floats multiply it
   for (const StudentLinear& l : linears) {
     at::Tensor y;
     if (l.codes.defined()) {
       const Affine& in = inputs[static_cast<size_t>(l.map)];
       y = rotate_output(code_product(in.z, l.codes), in.beta, l.out_scale, l.output_rotation);
     } else {
-      y = at::linear(x.to(l.product_type), l.weight.to(l.product_type)).to(at::kFloat);
+      if (!rounded.defined() || rounded.scalar_type() != l.product_type) rounded = x.detach().to(l.product_type);
+      y = float_product(x, rounded, l.weight);
     }
     if (on_output_gradient && y.requires_grad())
       y.register_hook([hook = on_output_gradient, i = outputs.size()](const at::Tensor& g) { hook(i, g); });

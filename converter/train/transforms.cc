@@ -222,6 +222,20 @@ struct CodeProduct : Function<CodeProduct> {
   }
 };
 
+struct FloatProduct : Function<FloatProduct> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor&, const at::Tensor& rounded,
+                            const at::Tensor& weight) {
+    ctx->save_for_backward({rounded, weight});
+    return at::linear(rounded, weight.to(rounded.scalar_type())).to(at::kFloat);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &rounded = saved[0], &weight = saved[1], g = grads[0].to(rounded.scalar_type());
+    const at::Tensor dx = at::mm(g, weight.to(rounded.scalar_type())).to(at::kFloat);
+    return {dx, {}, weight.requires_grad() ? at::mm(g.t(), rounded).to(at::kFloat) : at::Tensor()};
+  }
+};
+
 struct RotateOutput : Function<RotateOutput> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& acc_in, const at::Tensor& beta,
                             const at::Tensor& out_scale, int64_t kind, int64_t block, int64_t factor) {
@@ -299,6 +313,10 @@ std::vector<Affine> transform_input(const at::Tensor& x, const at::Tensor& scale
 }
 
 at::Tensor code_product(const at::Tensor& z, const at::Tensor& codes) { return CodeProduct::apply(z, codes); }
+
+at::Tensor float_product(const at::Tensor& x, const at::Tensor& rounded, const at::Tensor& weight) {
+  return FloatProduct::apply(x, rounded, weight);
+}
 
 at::Tensor rotate_output(const at::Tensor& acc, const at::Tensor& beta, const at::Tensor& out_scale,
                          const fb::Rotation& r) {

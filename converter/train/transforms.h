@@ -31,6 +31,10 @@ std::vector<Affine> transform_input(const at::Tensor& x, const at::Tensor& scale
 // acc [T, N] = z Cᵀ. codes [N, K]: code − (2^bits − 1) / 2, a constant.
 at::Tensor code_product(const at::Tensor& z, const at::Tensor& codes);
 
+// y [T, N] = x Wᵀ for x [T, K] in f32; weight [N, K] may want gradients. `rounded` is x in the type of the products,
+// f32 or bf16 with f32 sums, and what is kept for the backward pass: linears that read the same x share it.
+at::Tensor float_product(const at::Tensor& x, const at::Tensor& rounded, const at::Tensor& weight);
+
 // y = out_scale ⊙ H_outᵀ (acc + beta 1). acc [T, N], beta [T], out_scale [N].
 at::Tensor rotate_output(const at::Tensor& acc, const at::Tensor& beta, const at::Tensor& out_scale,
                          const fb::Rotation& rotation);

@@ -42,7 +42,7 @@ TEST(Curvature, IsTheFisherInformationOfTheOutputs) {
   }
 
   OutputCurvature curvature(student, 1000);
-  for (int64_t i = 0; i < kRepeats; ++i) curvature.add(tokens, i, 5, i % 2 == 0);
+  for (int64_t i = 0; i < kRepeats; ++i) curvature.add(tokens, i, 5, /*kept_blocks=*/i % 3);
   const auto measured = means(curvature);
   ASSERT_EQ(measured.size(), 14u);
   const at::Tensor down = measured.at("blocks.1.down").to(at::kDouble);
@@ -56,16 +56,17 @@ TEST(Curvature, IsTheFisherInformationOfTheOutputs) {
 TEST(Curvature, DependsOnTheSeedAlone) {
   const FakeModel model({.biases = true, .qk_norms = true, .tied = false});
   const Plan plan = make_plan(model, {});
-  const auto measure = [&](uint64_t seed, bool keep) {
+  const auto measure = [&](uint64_t seed, int64_t kept_blocks) {
     Student student = float_student(model, plan);
     OutputCurvature curvature(student, 40);
-    for (int64_t i = 0; i < 3; ++i) curvature.add(some_tokens(20, 300), i, seed, keep);
+    for (int64_t i = 0; i < 3; ++i) curvature.add(some_tokens(20, 300), i, seed, kept_blocks);
     return means(curvature);
   };
-  const auto one = measure(1, true), again = measure(1, false), other = measure(2, true);
+  const auto one = measure(1, 0), again = measure(1, 1), whole = measure(1, 2), other = measure(2, 2);
   EXPECT_EQ(one.size(), 12u);  // q has 48 outputs
   for (const auto& [name, h] : one) {
     EXPECT_TRUE(h.equal(again.at(name))) << name;
+    EXPECT_TRUE(h.equal(whole.at(name))) << name;
     EXPECT_FALSE(h.equal(other.at(name))) << name;
   }
 }
@@ -75,18 +76,18 @@ TEST(Curvature, GoesOnFromASum) {
   const Plan plan = make_plan(model, {});
   Student student = float_student(model, plan);
   OutputCurvature whole(student, 1000);
-  for (int64_t i = 0; i < 3; ++i) whole.add(some_tokens(20, 300), i, 7, true);
+  for (int64_t i = 0; i < 3; ++i) whole.add(some_tokens(20, 300), i, 7, 2);
   std::map<std::string, std::pair<at::Tensor, int64_t>> kept;
   {
     Student other = float_student(model, plan);
     OutputCurvature begun(other, 1000);
-    begun.add(some_tokens(20, 300), 0, 7, true);
+    begun.add(some_tokens(20, 300), 0, 7, 2);
     for (const auto& [name, sum] : begun.sums()) kept[name] = {sum.sum().clone(), sum.tokens()};
   }
   Student other = float_student(model, plan);
   OutputCurvature rest(other, 1000);
   for (const auto& [name, sum] : kept) rest.restore(name, sum.first, sum.second);
-  for (int64_t i = 1; i < 3; ++i) rest.add(some_tokens(20, 300), i, 7, true);
+  for (int64_t i = 1; i < 3; ++i) rest.add(some_tokens(20, 300), i, 7, 2);
   const auto expected = means(whole), got = means(rest);
   ASSERT_EQ(got.size(), 14u);
   for (const auto& [name, h] : expected) EXPECT_TRUE(h.equal(got.at(name))) << name;

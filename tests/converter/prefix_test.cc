@@ -2,6 +2,7 @@
 // that differ from the float model's.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include "converter/base/error.h"
 #include "converter/job/curvature.h"
@@ -138,7 +139,7 @@ TEST(Prefix, TheCorrectionIsTheLeastSquaresMap) {
 }
 
 // Block 0 of a model at 2 bits.
-StudentBlock quantized_block(const FakeModel& model) {
+StudentBlock quantized_block(const FakeModel& model, bool bf16 = false) {
   StudentBlock block;
   for (const PlannedGroup& g : make_plan(model, {}).groups) {
     if (g.layer != 0) continue;
@@ -147,7 +148,7 @@ StudentBlock quantized_block(const FakeModel& model) {
     if (g.folded_norm) job.input_norm = read_tensor(model, *g.folded_norm, 0, true);
     for (const PlannedLinear& l : g.linears)
       job.linears.push_back({l.name, read_tensor(model, l.slot, 0, false), 2, true, {}});
-    group_of(block, g.kind) = make_group(quantize_group(job, {}), /*bf16=*/false);
+    group_of(block, g.kind) = make_group(quantize_group(job, {}), bf16);
   }
   return block;
 }
@@ -186,6 +187,42 @@ TEST(BlockTuning, IsNeverWorseThanItsStart) {
   EXPECT_EQ(result.steps, 25);  // of 100
   size_t i = 0;
   for (const Parameter& p : t.student.parameters()) EXPECT_TRUE(p.value.detach().equal(start[i++])) << p.name;
+}
+
+int64_t allocated() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<int64_t>(info.uordblks + info.hblkhd);
+}
+
+// What is allocated between the start of a block's forward pass and its end, against what blocks_to_keep goes by.
+TEST(Distillation, KeepsAsManyBytesAsItCounts) {
+  constexpr int64_t kLength = 512;
+  for (const bool bf16 : {false, true}) {
+    for (const bool norms : {false, true}) {
+      const FakeModel model({.hidden = 96, .intermediate = 320, .qk_norms = norms});
+      const fb::ArchitectureT& a = model.architecture();
+      Student student(model);
+      student.tied = true;
+      student.blocks.assign(4, quantized_block(model, bf16));
+      StudentBlock& block = student.blocks[0];
+      if (norms) {
+        block.q_norm = read_tensor(model, Slot::kQNorm, 0, true);
+        block.k_norm = read_tensor(model, Slot::kKNorm, 0, true);
+      }
+      (void)student.parameters();
+      const at::AutoGradMode grad(true);
+      const RopeTables rope = student.rope(kLength);
+      const at::Tensor input = normal({1, kLength, 96}, "input").requires_grad_(true);
+      (void)block.forward(input, a, rope);  // threads and pools
+      const int64_t before = allocated();
+      const at::Tensor output = block.forward(input, a, rope);
+      const int64_t kept = allocated() - before;
+      const uint64_t counted = activation_bytes(a, kLength, bf16 ? at::kBFloat16 : at::kFloat, norms);
+      EXPECT_NEAR(static_cast<double>(kept) / static_cast<double>(counted), 1, 0.05) << bf16 << norms;
+      EXPECT_EQ(blocks_to_keep(student, kLength, 3 * counted - 1), 2);
+      EXPECT_EQ(blocks_to_keep(student, kLength, 9 * counted), 4);
+    }
+  }
 }
 
 // Weights of the later block trained in place, behind a block that is not.

@@ -1,4 +1,5 @@
 // The parts of converter/quantize beside plain references.
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/det.h>
 #include <ATen/ops/empty.h>
@@ -27,7 +28,9 @@
 #include "converter/quantize/hessian.h"
 #include "converter/quantize/ldlq.h"
 #include "converter/quantize/products.h"
+#include "converter/quantize/row_search.h"
 #include "converter/quantize/scales.h"
+#include "converter/quantize/search.h"
 #include "tests/converter/quantize_reference.h"
 
 namespace svq::convert {
@@ -272,10 +275,76 @@ TEST_P(CodeTest, DescentNeverRaisesTheObjective) {
   }
 }
 
+TEST_P(CodeTest, SearchGoesBelowDescent) {
+  const int bits = GetParam().bits;
+  at::Tensor errors = targets_.clone(), codes = at::empty(targets_.sizes(), at::kByte);
+  ldlq_(errors, codes, factor_, bits);
+  const at::Tensor h = hessian_.to(at::kFloat).contiguous();
+  for (int pass = 0; pass < 60 && descend_(errors, codes, h, bits) > 0; ++pass) {
+  }
+  const double before = objective(errors);
+  const at::Tensor start = errors.clone(), start_codes = codes.clone();
+  search_codes_(errors, codes, h, bits, {600, 1});
+  EXPECT_LE(codes.max().item<int>(), (1 << bits) - 1);
+  EXPECT_TRUE(errors.allclose(targets_ - codes.to(at::kFloat), 1e-5, 1e-4));
+  // Every row, and by 3 to 25 % where there are columns enough.
+  const at::Tensor by_row = weighted_error(errors, h), at_start = weighted_error(start, h);
+  EXPECT_TRUE(by_row.le(at_start * (1 + 1e-4)).all().item<bool>());
+  if (codes.size(0) >= 40) {
+    EXPECT_LT(objective(errors), 0.97 * before);
+  }
+  // Whatever the number of threads; other random numbers, other codes.
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  at::Tensor again = start.clone(), again_codes = start_codes.clone();
+  search_codes_(again, again_codes, h, bits, {600, 1});
+  at::set_num_threads(threads);
+  EXPECT_TRUE(again_codes.equal(codes));
+  EXPECT_TRUE(again.equal(errors));
+  if (codes.numel() >= 1000) {
+    at::Tensor other = start.clone(), other_codes = start_codes.clone();
+    search_codes_(other, other_codes, h, bits, {600, 2});
+    EXPECT_FALSE(other_codes.equal(codes));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, CodeTest,
                          testing::Values(CodeCase{1, 1, 2}, CodeCase{2, 3, 2}, CodeCase{40, 63, 2}, CodeCase{96, 64, 3},
                                          CodeCase{127, 65, 2}, CodeCase{128, 130, 4}, CodeCase{129, 40, 2},
                                          CodeCase{300, 100, 2}, CodeCase{198, 33, 8}));
+
+// All codes of seven columns tried: the search ends with the best of them in most rows (52 of 60).
+TEST(Search, FindsTheBestCodesOfAFewColumns) {
+  constexpr int64_t kColumns = 7, kRows = 60;
+  const at::Tensor h = mean_hessian(correlated_activations(20, kColumns)).contiguous();
+  const at::Tensor targets = normal({kRows, kColumns}, "targets").mul_(1.1).add_(1.5);
+  int found = 0;
+  for (int64_t r = 0; r < kRows; ++r) {
+    const at::Tensor w = targets[r];
+    const auto cost = [&](const at::Tensor& codes) {
+      const at::Tensor e = (w - codes).to(at::kDouble);
+      return at::mm(at::mm(e.unsqueeze(0), h.to(at::kDouble)), e.unsqueeze(1)).item<double>();
+    };
+    at::Tensor all = at::empty({1 << (2 * kColumns), kColumns}, at::kFloat);
+    for (int64_t i = 0; i < all.size(0); ++i)
+      for (int64_t k = 0; k < kColumns; ++k)
+        all.data_ptr<float>()[i * kColumns + k] = static_cast<float>(i >> (2 * k) & 3);
+    const at::Tensor e = (w - all).to(at::kDouble);
+    const double best = at::mm(e, h.to(at::kDouble)).mul_(e).sum(1).min().item<double>();
+
+    at::Tensor codes = w.add(0.5).floor().clamp(0, 3).to(at::kByte);
+    const double start = cost(codes.to(at::kFloat));
+    at::Tensor gradient = at::mm((w - codes.to(at::kFloat)).unsqueeze(0), h).contiguous();
+    NamedRandom random(1, "row " + std::to_string(r));
+    RowSearch search(h.data_ptr<float>(), kColumns, 3);
+    const double change = search.run(400, random, gradient.data_ptr<float>(), codes.data_ptr<uint8_t>());
+    const double end = cost(codes.to(at::kFloat));
+    EXPECT_NEAR(start + change, end, 1e-4 * start);
+    EXPECT_LT(largest(gradient - at::mm((w - codes.to(at::kFloat)).unsqueeze(0), h)), 1e-4);
+    found += end < best * (1 + 1e-4);
+  }
+  EXPECT_GE(found, 50);
+}
 
 TEST(Codes, RoundTakesTheNearest) {
   at::Tensor values = at::tensor({-3.0f, -0.4f, 0.49f, 0.51f, 2.4f, 9.0f}).unsqueeze(1).contiguous();

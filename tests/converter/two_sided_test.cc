@@ -1,4 +1,5 @@
 // Rounding under the curvature of inputs and outputs.
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
@@ -41,7 +42,7 @@ TEST_P(TwoSided, LosesLessThanOneSidedRoundingUnderItsOwnObjective) {
   at::Tensor plain = targets.clone(), plain_codes = at::empty({columns, rows}, at::kByte);
   choose_codes_(plain, plain_codes, metric, 2, passes);
   at::Tensor errors = targets.t().contiguous(), codes = at::empty({rows, columns}, at::kByte);
-  choose_codes_two_sided_(errors, codes, metric, out, 0.05, 2, passes, "out");
+  choose_codes_two_sided_(errors, codes, metric, out, 0.05, 2, passes, {}, "out");
   codes = codes.t();
   errors = errors.t();
 
@@ -65,8 +66,32 @@ TEST(TwoSidedRounding, IsTheOneSidedOneWhenOutputsCountAlike) {
   at::Tensor plain = targets.clone(), plain_codes = at::empty({kColumns, kRows}, at::kByte);
   choose_codes_(plain, plain_codes, metric, 2, 0);
   at::Tensor errors = targets.t().contiguous(), codes = at::empty({kRows, kColumns}, at::kByte);
-  choose_codes_two_sided_(errors, codes, metric, out, 0.0, 2, 0, "out");
+  choose_codes_two_sided_(errors, codes, metric, out, 0.0, 2, 0, {}, "out");
   EXPECT_EQ(codes.t().ne(plain_codes).sum().item<int64_t>(), 0);
+}
+
+// Rows searched beside each other move against the same others.
+TEST_P(TwoSided, SearchGoesBelowDescent) {
+  const auto [rows, columns, passes] = GetParam();
+  at::Tensor h = mean_hessian(correlated_activations(512, columns)).to(at::kDouble);
+  CodeMetric metric;
+  metric.factor = factor_hessian(h, 0.01, "in");
+  metric.hessian = h.to(at::kFloat).contiguous();
+  const at::Tensor out = mean_hessian(correlated_activations(512, rows)).to(at::kDouble);
+  const at::Tensor targets = normal({columns, rows}, "targets").mul_(1.1).add_(1.5);
+  const auto choose = [&](int64_t moves) {
+    at::Tensor errors = targets.t().contiguous(), codes = at::empty({rows, columns}, at::kByte), damped = out.clone();
+    choose_codes_two_sided_(errors, codes, metric, damped, 0.05, 2, 20, {moves, 1}, "out");
+    EXPECT_LE(codes.max().item<int>(), 3);
+    EXPECT_LT((targets.t() - codes.to(at::kFloat) - errors).abs().max().item<double>(), 1e-4);
+    return std::pair(codes, objective(errors.t(), metric.hessian, damped));
+  };
+  const auto [codes, searched] = choose(400);
+  EXPECT_LT(searched, (rows < 16 ? 1.0 : 0.97) * choose(0).second);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  EXPECT_TRUE(choose(400).first.equal(codes));
+  at::set_num_threads(threads);
 }
 
 // A whole linear: rotations on both sides, scales fitted together.
