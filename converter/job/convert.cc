@@ -91,7 +91,7 @@ struct Costs {
       if (!l.packed()) sum += 40 * size;
       if (l.packed()) sum += 1e9 + 500 * size;
       if (l.packed() && g.needs_hessian)
-        sum += 9e9 + size * (static_cast<double>(l.columns) * (4 + o.descent) + 16 * static_cast<double>(o.search));
+        sum += 9e9 + size * (static_cast<double>(l.columns) * (4 + o.descent) + 16 * static_cast<double>(o.search_moves()));
     }
     return sum + (g.needs_hessian ? 6 * columns(g) * columns(g) * columns(g) : 0);
   }

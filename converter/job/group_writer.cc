@@ -70,7 +70,7 @@ QuantizeOptions quantize_options(const Options& o) {
   q.damping = o.damping;
   q.output_damping = o.output_damping;
   q.descent_passes = o.descent;
-  q.search_moves = o.search;
+  q.search_moves = o.search_moves();
   q.seed = o.seed;
   return q;
 }

@@ -126,6 +126,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   const auto widths = CLI::IsMember({2, 3, 4, 5, 6, 7, 8, 16});
   int embedding_bits = 0, head_bits = 0;
   int curvature_sequences = -1;
+  int64_t search = -1;
   int64_t progressive_tokens = -1;
   double sampled_share = -1;
   std::vector<std::string> overrides;
@@ -174,8 +175,9 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   app.add_option("--descent", o.descent, "coordinate-descent passes before the search (default 1)")
       ->check(CLI::Range(0, 1000))
       ->group(what);
-  app.add_option("--search", o.search,
-                 "moves of the local search that follows over the codes of each row; 0: none (default 2000)")
+  app.add_option("--search", search,
+                 "moves of the local search that follows over the codes of each row, and column where the outputs' "
+                 "curvature is known; 0: none (default: none 2000, fast 4000, full 8000)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->group(what);
   app.add_option("--damping", o.damping, "of the Hessian, relative to its mean diagonal (default 0.01)")
@@ -332,6 +334,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
   if (progressive_tokens > 0 && !o.follows_prefix()) return fail("--progressive-tokens needs --prefix quantized");
   if (o.block_tokens > 0 && !o.follows_prefix())
     return fail("--block-tokens needs --method unisvq, --prefix quantized and fewer than 16 bits");
+  if (search >= 0) o.search = search;
   if (curvature_sequences >= 0) o.curvature_sequences = curvature_sequences;
   if (embedding_bits != 0) o.embedding_bits = embedding_bits;
   if (head_bits != 0) o.head_bits = head_bits;
@@ -354,7 +357,6 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     if (o.lattice != "identity" || o.group != 4)
       return fail("--method quip is scalar: --lattice and --group apply to --method unisvq only");
     o.descent = 0;
-    o.search = 0;
   }
   if (sampled_share >= 0) o.sampled_share = sampled_share;
   if (o.calibration.empty() && sampled_share >= 0)
@@ -381,7 +383,7 @@ nlohmann::ordered_json recipe(const Options& o) {
   j["group"] = o.group;
   j["map_columns"] = o.map_columns;
   j["descent"] = o.descent;
-  if (o.method == "unisvq") j["search"] = o.search;
+  if (o.method == "unisvq") j["search"] = o.search_moves();
   j["damping"] = o.damping;
   if (o.method == "unisvq") j["prefix"] = o.prefix;
   j["calibration_sequences"] = o.calibration_sequences;

@@ -25,7 +25,7 @@ struct Options {
   int group = 4;                                       // d: 4 or 8
   int map_columns = 0;                                 // columns per affine map; 0: one map
   int descent = 1;                                     // coordinate-descent passes
-  int64_t search = 2000;                               // moves of local search, a row
+  std::optional<int64_t> search;                       // moves of local search, a row; default: by effort
   double damping = 0.01;                               // of the mean diagonal of H
 
   std::filesystem::path calibration;                    // empty: sampled from the model
@@ -71,6 +71,10 @@ struct Options {
   int curvature_count() const {
     if (method != "unisvq" || bits == 16) return 0;
     return curvature_sequences.value_or(!trains() ? 0 : effort == "full" ? 64 : 32);
+  }
+  // With the curvature of the outputs half of them are for columns.
+  int64_t search_moves() const {
+    return method != "unisvq" ? 0 : search.value_or(!trains() ? 2000 : effort == "full" ? 8000 : 4000);
   }
   // There are rotations, and with them an input scale.
   bool rotates() const { return method == "unisvq" || method == "quip" || method == "lcqat"; }
