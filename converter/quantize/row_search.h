@@ -1,7 +1,6 @@
 // Local search over the codes of one weight row, beyond what coordinate descent reaches. No libtorch here.
 #pragma once
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "converter/quantize/random.h"

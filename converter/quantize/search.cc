@@ -19,8 +19,9 @@ namespace {
 // with more of them more have moved in vain.
 constexpr int64_t kRowsOfProduct = 64, kRowsAtOnce = 8;
 
-NamedRandom random_of(const SearchOptions& o, const uint8_t* codes, int64_t columns) {
-  return NamedRandom(o.seed, {reinterpret_cast<const char*>(codes), static_cast<size_t>(columns)});
+void search_row(RowSearch& search, const SearchOptions& o, int64_t columns, float* gradient, uint8_t* codes) {
+  NamedRandom random(o.seed, {reinterpret_cast<const char*>(codes), static_cast<size_t>(columns)});
+  search.run(o.moves, random, gradient, codes);
 }
 
 double dot(const float* a, const float* b, int64_t n) {
@@ -60,9 +61,7 @@ class RowsSearch {
         for (int64_t i = from; i < to; ++i) {
           follow(i, 0, known);
           std::copy_n(gradient(i), columns_, moved(i));
-          uint8_t* codes = chosen_.data_ptr<uint8_t>() + i * columns_;
-          NamedRandom random = random_of(options_, codes, columns_);
-          search.run(options_.moves, random, moved(i), codes);
+          search_row(search, options_, columns_, moved(i), chosen_.data_ptr<uint8_t>() + i * columns_);
           for (int64_t k = 0; k < columns_; ++k) moved(i)[k] -= gradient(i)[k];
         }
       });
@@ -118,9 +117,8 @@ void search_codes_(at::Tensor& errors, at::Tensor& codes, const at::Tensor& hess
   at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
     RowSearch search(hessian.data_ptr<float>(), columns, (1 << bits) - 1);
     for (int64_t r = begin; r < end; ++r) {
-      uint8_t* of_row = after.data_ptr<uint8_t>() + r * columns;
-      NamedRandom random = random_of(options, of_row, columns);
-      search.run(options.moves, random, gradient.data_ptr<float>() + r * columns, of_row);
+      search_row(search, options, columns, gradient.data_ptr<float>() + r * columns,
+                 after.data_ptr<uint8_t>() + r * columns);
     }
   });
   codes.copy_(after.t());

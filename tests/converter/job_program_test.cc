@@ -442,7 +442,7 @@ TEST_F(Program, TrainingWhileQuantizingGivesBetterCodes) {
     EXPECT_EQ(result.status, 0) << result.err;
     return summary_of(result).at("tuning").at("quantized").at("kl").get<double>();
   };
-  EXPECT_LT(divergence("65536"), 0.94 * divergence("0"));  // 0.84 (seed 2), 0.87 (1), 0.90 (3), 0.99 (0)
+  EXPECT_LT(divergence("65536"), 0.9 * divergence("0"));  // 0.84 (seed 2), 0.87 (1), 0.90 (3), 0.99 (0)
   const ProgramResult without = run(quick({"tiny.gguf", "-o", "t.svq", "--progressive-tokens", "64"}));
   EXPECT_NE(without.status, 0);
   EXPECT_NE(without.err.find("--effort"), std::string::npos) << without.err;

@@ -24,6 +24,14 @@ double objective(const at::Tensor& e, const at::Tensor& in, const at::Tensor& ou
   return at::mm(in.to(at::kDouble), x).mul(at::mm(x, out.to(at::kDouble))).sum().item<double>();
 }
 
+CodeMetric metric_of(int64_t columns) {
+  at::Tensor h = mean_hessian(correlated_activations(512, columns)).to(at::kDouble);
+  CodeMetric metric;
+  metric.factor = factor_hessian(h, 0.01, "in");
+  metric.hessian = h.to(at::kFloat).contiguous();
+  return metric;
+}
+
 struct Case {
   int64_t rows, columns;
   int passes;
@@ -32,10 +40,7 @@ class TwoSided : public ::testing::TestWithParam<Case> {};
 
 TEST_P(TwoSided, LosesLessThanOneSidedRoundingUnderItsOwnObjective) {
   const auto [rows, columns, passes] = GetParam();
-  at::Tensor h = mean_hessian(correlated_activations(512, columns)).to(at::kDouble);
-  CodeMetric metric;
-  metric.factor = factor_hessian(h, 0.01, "in");
-  metric.hessian = h.to(at::kFloat).contiguous();
+  const CodeMetric metric = metric_of(columns);
   at::Tensor out = mean_hessian(correlated_activations(512, rows)).to(at::kDouble);
   const at::Tensor targets = normal({columns, rows}, "targets").mul_(1.1).add_(1.5);
 
@@ -57,10 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, TwoSided,
 // Outputs that all count alike and independently give what rounding by inputs alone gives.
 TEST(TwoSidedRounding, IsTheOneSidedOneWhenOutputsCountAlike) {
   constexpr int64_t kRows = 40, kColumns = 96;
-  at::Tensor h = mean_hessian(correlated_activations(512, kColumns)).to(at::kDouble);
-  CodeMetric metric;
-  metric.factor = factor_hessian(h, 0.01, "in");
-  metric.hessian = h.to(at::kFloat).contiguous();
+  const CodeMetric metric = metric_of(kColumns);
   at::Tensor out = at::eye(kRows, at::kDouble).mul_(3.0);
   const at::Tensor targets = normal({kColumns, kRows}, "targets").mul_(1.1).add_(1.5);
   at::Tensor plain = targets.clone(), plain_codes = at::empty({kColumns, kRows}, at::kByte);
@@ -73,10 +75,7 @@ TEST(TwoSidedRounding, IsTheOneSidedOneWhenOutputsCountAlike) {
 // Rows searched beside each other move against the same others.
 TEST_P(TwoSided, SearchGoesBelowDescent) {
   const auto [rows, columns, passes] = GetParam();
-  at::Tensor h = mean_hessian(correlated_activations(512, columns)).to(at::kDouble);
-  CodeMetric metric;
-  metric.factor = factor_hessian(h, 0.01, "in");
-  metric.hessian = h.to(at::kFloat).contiguous();
+  const CodeMetric metric = metric_of(columns);
   const at::Tensor out = mean_hessian(correlated_activations(512, rows)).to(at::kDouble);
   const at::Tensor targets = normal({columns, rows}, "targets").mul_(1.1).add_(1.5);
   const auto choose = [&](int64_t moves) {
