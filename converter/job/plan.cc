@@ -140,10 +140,7 @@ uint64_t training_memory(const Model& model, const Plan& plan, const Options& op
 }
 
 // Weights and gradients in f32.
-uint64_t trained_weights_memory(const Plan& plan) {
-  const uint64_t gradients = progressive_side_by_side(plan) ? uint64_t(kSequencesPerStep) : 1;
-  return 4 * (1 + gradients) * plan.block_weights;
-}
+uint64_t trained_weights_memory(const Plan& plan) { return 4 * (1 + progressive_at_once(plan)) * plan.block_weights; }
 
 // What has no codes yet has weights and gradients instead.
 uint64_t progressive_memory(const Model& model, const Plan& plan, const Options& options) {
@@ -257,7 +254,7 @@ int64_t progressive_tokens(const Options& options, const Plan& plan) {
   return memory > 0 && trained_weights_memory(plan) > memory / 2 ? 0 : options.training_tokens();
 }
 
-bool progressive_side_by_side(const Plan& plan) { return plan.block_weights < 400'000'000; }
+uint64_t progressive_at_once(const Plan& plan) { return plan.block_weights < 400'000'000 ? kSequencesPerStep : 1; }
 
 bool PlannedGroup::packed() const {
   return std::any_of(linears.begin(), linears.end(), [](const PlannedLinear& l) { return l.packed(); });

@@ -64,9 +64,9 @@ double training_flops(const Plan& plan);
 // Tokens of training while quantizing (progressive.h): by default none for a model whose weights and their gradients
 // would take most of this machine's memory.
 int64_t progressive_tokens(const Options& options, const Plan& plan);
-// Whether the sequences of its steps are computed at the same time, each with gradients of its own: models so small
-// that one sequence does not keep all threads busy.
-bool progressive_side_by_side(const Plan& plan);
+// The sequences of its steps that are computed at the same time, each with gradients of its own: all for models so
+// small that one sequence does not keep all threads busy, else one.
+uint64_t progressive_at_once(const Plan& plan);
 
 // Throws Error: an override that matches nothing, a width that a shape does not allow.
 Plan make_plan(const Model& model, const Options& options);

@@ -193,10 +193,8 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
     done += teacher_cost();
   }
   Student student = make_student(first, parts);  // trains values_ in place
-  const bool side_by_side = progressive_side_by_side(plan_);
-  const uint64_t at_once = side_by_side ? uint64_t(kSequencesPerStep) : 1;
-  const uint64_t gradients = at_once * values_.nbytes();
-  Distillation distillation(student, teacher_, activation_budget(gradients) / at_once, side_by_side);
+  const uint64_t at_once = progressive_at_once(plan_), gradients = at_once * values_.nbytes();
+  Distillation distillation(student, teacher_, activation_budget(gradients) / at_once, at_once > 1);
   Adafactor optimizer(student.parameters(), kRate);
 
   const std::string name = "training blocks from " + std::to_string(first);
