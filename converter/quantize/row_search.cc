@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "converter/base/clones.h"
+#include "converter/base/vector.h"
 
 namespace svq::convert {
 namespace {
@@ -16,26 +16,38 @@ constexpr int kDepth = 7;                                         // moves after
 constexpr float kDearest = 6;                                     // of a diagonal: what a kick may cost
 constexpr int64_t kShortest = 5, kSpread = 10;  // moves for which a code stays where tabu search put it
 
-constexpr int64_t kLanes = 16;
-// What a loop over lanes would be, but kept in registers.
-typedef float Lanes __attribute__((vector_size(sizeof(float) * kLanes), aligned(sizeof(float)), may_alias));
-typedef int32_t Indices __attribute__((vector_size(sizeof(int32_t) * kLanes)));
+constexpr int kLanes = 16;
 
-SVQ_INLINE const Lanes& lanes_at(const float* x) { return *reinterpret_cast<const Lanes*>(x); }
-SVQ_INLINE Lanes& lanes_at(float* x) { return *reinterpret_cast<Lanes*>(x); }
+// A pass over a row of H after the code of its column moved by `step`.
+struct Pass {
+  const float* row;
+  float step;
+  const float *up, *down;
+  int64_t n;
+  float* gradient;
+};
 
 // gradient −= step · row; then the step of one code, towards the sign of its gradient, that costs least.
-SVQ_CLONES float move_and_scan(const float* row, float step, const float* up, const float* down, int64_t n,
-                               float* gradient, int64_t* column) {
-  Lanes lowest = Lanes{} + kNever;
-  Indices at{};
+template <int W>
+SVQ_INLINE float move_and_scan_by(const Pass& pass, int64_t* column) {
+  using V = Vector<W>;
+  using Lanes = typename V::Lanes;
+  using Indices = typename V::Indices;
+  const auto [row, step, up, down, n, gradient] = pass;
+  Lanes lowest[kLanes / W];
+  for (Lanes& l : lowest) l = Lanes{} + kNever;
+  Indices at[kLanes / W] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const Lanes g = lanes_at(gradient + i) - step * lanes_at(row + i);
-    lanes_at(gradient + i) = g;
-    const Lanes c = g > 0 ? lanes_at(up + i) - (g + g) : lanes_at(down + i) + (g + g);
-    at = c < lowest ? Indices{} + static_cast<int32_t>(i) : at;
-    lowest = c < lowest ? c : lowest;
+#pragma GCC unroll 4
+    for (int part = 0; part < kLanes / W; ++part) {
+      const int64_t k = i + part * W;
+      const Lanes g = V::at(gradient + k) - step * V::at(row + k);
+      V::at(gradient + k) = g;
+      const Lanes c = g > 0 ? V::at(up + k) - (g + g) : V::at(down + k) + (g + g);
+      at[part] = c < lowest[part] ? Indices{} + static_cast<int32_t>(k) : at[part];
+      lowest[part] = c < lowest[part] ? c : lowest[part];
+    }
   }
   float least = kNever;
   const auto offer = [&](float cost, int64_t k) {
@@ -43,13 +55,21 @@ SVQ_CLONES float move_and_scan(const float* row, float step, const float* up, co
     least = cost;
     *column = k;
   };
-  for (int64_t w = 0; w < kLanes; ++w) offer(lowest[w], at[w] + w);
+  for (int part = 0; part < kLanes / W; ++part) {
+    for (int w = 0; w < W; ++w) offer(lowest[part][w], at[part][w] + w);
+  }
   for (; i < n; ++i) {
     const float g = gradient[i] -= step * row[i];
     offer(g > 0 ? up[i] - (g + g) : down[i] + (g + g), i);
   }
   return least;
 }
+
+#ifdef SVQ_AVX2
+SVQ_AVX512 float move_and_scan(const Pass& pass, int64_t* column) { return move_and_scan_by<16>(pass, column); }
+SVQ_AVX2 float move_and_scan(const Pass& pass, int64_t* column) { return move_and_scan_by<8>(pass, column); }
+#endif
+SVQ_OTHER float move_and_scan(const Pass& pass, int64_t* column) { return move_and_scan_by<4>(pass, column); }
 
 }  // namespace
 
@@ -76,7 +96,8 @@ RowSearch::Move RowSearch::apply(int64_t k, float step) {
 
 RowSearch::Move RowSearch::scan(int64_t k, float step) {
   Move next{0, 0};
-  next.cost = move_and_scan(hessian_ + k * columns_, step, up_.data(), down_.data(), columns_, gradient_, &next.column);
+  next.cost =
+      move_and_scan({hessian_ + k * columns_, step, up_.data(), down_.data(), columns_, gradient_}, &next.column);
   return next;
 }
 

@@ -6,33 +6,60 @@
 
 #include "converter/base/clones.h"
 #include "converter/base/exp.h"
+#include "converter/base/vector.h"
 
 namespace svq::convert {
 namespace {
 
 constexpr int64_t W = 16;  // queries of a tile, and lanes
-typedef float Lanes __attribute__((vector_size(4 * W), aligned(4)));
-
-template <int R>
-SVQ_INLINE void product_rows(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step,
-                             int64_t inner, bool add, float* c, int64_t c_row) {
-  Lanes sum[R];
-  for (int r = 0; r < R; ++r) sum[r] = add ? *reinterpret_cast<const Lanes*>(c + r * c_row) : Lanes{};
-  for (int64_t i = 0; i < inner; ++i) {
-    const Lanes x = *reinterpret_cast<const Lanes*>(b + i * b_step);
-    for (int r = 0; r < R; ++r) sum[r] += a[r * a_row + i * a_step] * x;
-  }
-  for (int r = 0; r < R; ++r) *reinterpret_cast<Lanes*>(c + r * c_row) = sum[r];
-}
 
 // c_r (+)= Σ_i a[r · a_row + i · a_step] b_i for vectors b_i, c_r of 16 values, b_step and c_row apart.
-SVQ_CLONES void product(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, int64_t rows,
-                        int64_t inner, bool add, float* c, int64_t c_row) {
-  int64_t r = 0;
-  for (; r + 8 <= rows; r += 8)
-    product_rows<8>(a + r * a_row, a_row, a_step, b, b_step, inner, add, c + r * c_row, c_row);
-  for (; r < rows; ++r) product_rows<1>(a + r * a_row, a_row, a_step, b, b_step, inner, add, c + r * c_row, c_row);
+struct Product {
+  const float* a;
+  int64_t a_row, a_step;
+  const float* b;
+  int64_t b_step, rows, inner;
+  bool add;
+  float* c;
+  int64_t c_row;
+};
+
+// R rows from `row` on, their sums in registers of V lanes.
+template <int V, int R>
+SVQ_INLINE void product_rows(const Product& p, int64_t row) {
+  using Lanes = typename Vector<V>::Lanes;
+  constexpr int kParts = W / V;
+  const float* a = p.a + row * p.a_row;
+  float* c = p.c + row * p.c_row;
+  Lanes sum[R][kParts];
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < kParts; ++i) sum[r][i] = p.add ? Vector<V>::at(c + r * p.c_row + i * V) : Lanes{};
+  }
+  for (int64_t i = 0; i < p.inner; ++i) {
+    Lanes x[kParts];
+    for (int k = 0; k < kParts; ++k) x[k] = Vector<V>::at(p.b + i * p.b_step + k * V);
+    for (int r = 0; r < R; ++r) {
+      const float factor = a[r * p.a_row + i * p.a_step];
+      for (int k = 0; k < kParts; ++k) sum[r][k] += factor * x[k];
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int k = 0; k < kParts; ++k) Vector<V>::at(c + r * p.c_row + k * V) = sum[r][k];
+  }
 }
+
+template <int V, int R>
+SVQ_INLINE void product_by(const Product& p) {
+  int64_t row = 0;
+  for (; row + R <= p.rows; row += R) product_rows<V, R>(p, row);
+  for (; row < p.rows; ++row) product_rows<V, 1>(p, row);
+}
+
+#ifdef SVQ_AVX2
+SVQ_AVX512 void product(const Product& p) { product_by<16, 8>(p); }
+SVQ_AVX2 void product(const Product& p) { product_by<8, 4>(p); }
+#endif
+SVQ_OTHER void product(const Product& p) { product_by<4, 2>(p); }
 
 // Scores [keys][16] become e^(score − max) (for -inf: 1e-38) with their sums and maxima, by lane.
 SVQ_CLONES void exponentials(float* s, int64_t keys, float* most, float* sum) {
@@ -97,14 +124,14 @@ void mask(float* weights, const Tile& t, const HeadShape& s, float value) {
 
 // Scores [keys][16] of a tile.
 void scores(const float* q_lanes, const float* k, const Tile& t, const HeadShape& s, float* out) {
-  product(k + t.first * s.dim, s.dim, 1, q_lanes, W, t.keys, s.dim, false, out, W);
+  product({k + t.first * s.dim, s.dim, 1, q_lanes, W, t.keys, s.dim, false, out, W});
   mask(out, t, s, -INFINITY);
 }
 
 // rows_j (+)= Σ_w p[j][w] x_w for rows of any size; x [16][dim].
 void add_outer(const float* p, int64_t keys, const float* x, int64_t dim, float* rows) {
   int64_t d = 0;
-  for (; d + W <= dim; d += W) product(p, W, 1, x + d, dim, keys, W, true, rows + d, dim);
+  for (; d + W <= dim; d += W) product({p, W, 1, x + d, dim, keys, W, true, rows + d, dim});
   for (; d < dim; ++d) {
     for (int64_t j = 0; j < keys; ++j) {
       float sum = 0;
@@ -125,7 +152,7 @@ void attend_head(const float* q, const float* k, const float* v, const HeadShape
     scores(lanes.data(), k, t, s, p.data());
     exponentials(p.data(), t.keys, most, sum);
     mask(p.data(), t, s, 0);
-    product(v + t.first * s.dim, 1, s.dim, p.data(), W, s.dim, t.keys, false, lanes.data(), W);
+    product({v + t.first * s.dim, 1, s.dim, p.data(), W, s.dim, t.keys, false, lanes.data(), W});
     for (int64_t w = 0; w < W; ++w) factor[w] = 1.0f / sum[w];
     transpose_back(lanes.data(), t.count, s.dim, factor, out + begin * s.dim);
     for (int64_t w = 0; w < t.count; ++w) log_sum[begin + w] = most[w] + std::log(sum[w]);
@@ -153,11 +180,11 @@ void attend_head_backward(const float* q, const float* k, const float* v, const 
     transpose(q + offset, t.count, s.dim, s.scale, lanes.data());
     scores(lanes.data(), k, t, s, p.data());
     transpose(d_out + offset, t.count, s.dim, 1.0f, lanes.data());
-    product(v + t.first * s.dim, s.dim, 1, lanes.data(), W, t.keys, s.dim, false, ds.data(), W);
+    product({v + t.first * s.dim, s.dim, 1, lanes.data(), W, t.keys, s.dim, false, ds.data(), W});
     weights_backward(p.data(), ds.data(), t.keys, sums, inner);
     mask(p.data(), t, s, 0);
     mask(ds.data(), t, s, 0);
-    product(k + t.first * s.dim, 1, s.dim, ds.data(), W, s.dim, t.keys, false, lanes.data(), W);
+    product({k + t.first * s.dim, 1, s.dim, ds.data(), W, s.dim, t.keys, false, lanes.data(), W});
     transpose_back(lanes.data(), t.count, s.dim, scale, dq + offset);
     add_outer(ds.data(), t.keys, q_rows.data(), s.dim, dk + t.first * s.dim);
     add_outer(p.data(), t.keys, d_rows.data(), s.dim, dv + t.first * s.dim);

@@ -5,6 +5,7 @@
 
 #include "converter/base/bf16.h"
 #include "converter/base/clones.h"
+#include "converter/base/vector.h"
 #include "converter/quantize/dct.h"
 
 namespace svq::convert {
@@ -39,29 +40,35 @@ SVQ_CLONES void hadamard(float* t, int64_t n, float norm) {
   }
 }
 
-// out[o] = Σ_j m[o·m_out + j·m_in] x[j·step], C columns each, for two outputs.
-template <int64_t C>
+// out[o] = Σ_j m[o·m_out + j·m_in] x[j·step], C columns each, for two outputs. V: lanes of the CPU's vectors.
+template <int V, int64_t C>
 SVQ_INLINE void two_sums(const float* m, int64_t m_out, int64_t m_in, const float* x, int64_t step, int64_t count,
                          float* out0, float* out1) {
+  using Lanes = typename Vector<V>::Lanes;
   constexpr int64_t S = C * W;
-  float sum0[S] = {}, sum1[S] = {};
-  for (int64_t j = 0; j < count; ++j) {
-    const float c0 = m[j * m_in], c1 = m[m_out + j * m_in];
-    const float* in = x + j * step;
-    for (int64_t k = 0; k < S; ++k) {
-      sum0[k] += c0 * in[k];
-      sum1[k] += c1 * in[k];
+  // Vectors at a time: sums that outlast the latency of an addition and stay in registers, 32 of them or 16.
+  constexpr int64_t kParts = std::min<int64_t>(V == 16 ? 8 : 4, S / V), kRun = kParts * V;
+  for (int64_t s = 0; s < S; s += kRun) {
+    Lanes sum0[kParts] = {}, sum1[kParts] = {};
+    for (int64_t j = 0; j < count; ++j) {
+      const float c0 = m[j * m_in], c1 = m[m_out + j * m_in];
+      const float* in = x + s + j * step;
+      for (int64_t k = 0; k < kParts; ++k) {
+        const Lanes v = Vector<V>::at(in + k * V);
+        sum0[k] += c0 * v;
+        sum1[k] += c1 * v;
+      }
     }
-  }
-  for (int64_t k = 0; k < S; ++k) {
-    out0[k] = sum0[k];
-    out1[k] = sum1[k];
+    for (int64_t k = 0; k < kParts; ++k) {
+      Vector<V>::at(out0 + s + k * V) = sum0[k];
+      Vector<V>::at(out1 + s + k * V) = sum1[k];
+    }
   }
 }
 
 // The DCT-II across `factor` runs of values, in place, C columns at a time. m[i][r−1−j] = (−1)^i m[i][j]: even outputs
 // need the sums x_j + x_{r−1−j} alone, odd ones the differences. scratch: factor · C columns.
-template <int64_t C>
+template <int V, int64_t C>
 SVQ_INLINE void mix_forward(float* x, const float* m, int64_t factor, int64_t run, float* scratch) {
   constexpr int64_t S = C * W;
   const int64_t r = factor, half = r / 2;
@@ -78,15 +85,15 @@ SVQ_INLINE void mix_forward(float* x, const float* m, int64_t factor, int64_t ru
     for (int64_t i = 0; i < r; i += i % 4 == 1 ? 3 : 1) {  // 0, 1, 4, 5, … with the output after next
       const bool odd = i % 2;
       const bool alone = i + 2 >= r;
-      two_sums<C>(m + i * r, alone ? 0 : 2 * r, 1, odd ? x + (r - 1) * run + s : x + s, odd ? -run : run,
-                  odd ? half : r - half, scratch + i * S, alone ? spare : scratch + (i + 2) * S);
+      two_sums<V, C>(m + i * r, alone ? 0 : 2 * r, 1, odd ? x + (r - 1) * run + s : x + s, odd ? -run : run,
+                     odd ? half : r - half, scratch + i * S, alone ? spare : scratch + (i + 2) * S);
     }
     for (int64_t j = 0; j < r; ++j) std::copy(scratch + j * S, scratch + (j + 1) * S, x + j * run + s);
   }
 }
 
 // The transpose: with E_j the sum over even i and O_j over odd i, x_j = E_j + O_j and x_{r−1−j} = E_j − O_j.
-template <int64_t C>
+template <int V, int64_t C>
 SVQ_INLINE void mix_inverse(float* x, const float* m, int64_t factor, int64_t run, float* scratch) {
   constexpr int64_t S = C * W;
   const int64_t r = factor, half = r / 2;
@@ -94,8 +101,8 @@ SVQ_INLINE void mix_inverse(float* x, const float* m, int64_t factor, int64_t ru
     for (int64_t j = 0; j < r - half; j += 2) {
       const bool alone = j + 1 >= r - half;
       float even[2][S], odd[2][S];
-      two_sums<C>(m + j, alone ? 0 : 1, 2 * r, x + s, 2 * run, r - half, even[0], even[1]);
-      two_sums<C>(m + r + j, alone ? 0 : 1, 2 * r, x + run + s, 2 * run, half, odd[0], odd[1]);
+      two_sums<V, C>(m + j, alone ? 0 : 1, 2 * r, x + s, 2 * run, r - half, even[0], even[1]);
+      two_sums<V, C>(m + r + j, alone ? 0 : 1, 2 * r, x + run + s, 2 * run, half, odd[0], odd[1]);
       for (int64_t o = 0; o < (alone ? 1 : 2); ++o) {
         float *low = scratch + (j + o) * S, *high = scratch + (r - 1 - j - o) * S;
         for (int64_t k = 0; k < S; ++k) {
@@ -109,12 +116,26 @@ SVQ_INLINE void mix_inverse(float* x, const float* m, int64_t factor, int64_t ru
   }
 }
 
-// Eight columns: the sums outlast the latency of an addition, and a run of x serves both outputs.
-SVQ_CLONES void mix_wide(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
-  inverse ? mix_inverse<8>(x, m, factor, run, scratch) : mix_forward<8>(x, m, factor, run, scratch);
+// Eight columns at a time where there are as many: a run of x serves two outputs.
+template <int V>
+SVQ_INLINE void mix_by(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
+  if (run % (8 * W) == 0) {
+    inverse ? mix_inverse<V, 8>(x, m, factor, run, scratch) : mix_forward<V, 8>(x, m, factor, run, scratch);
+  } else {
+    inverse ? mix_inverse<V, 1>(x, m, factor, run, scratch) : mix_forward<V, 1>(x, m, factor, run, scratch);
+  }
 }
-SVQ_CLONES void mix_narrow(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
-  inverse ? mix_inverse<1>(x, m, factor, run, scratch) : mix_forward<1>(x, m, factor, run, scratch);
+
+#ifdef SVQ_AVX2
+SVQ_AVX512 void mix_blocks(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
+  mix_by<16>(x, m, factor, run, scratch, inverse);
+}
+SVQ_AVX2 void mix_blocks(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
+  mix_by<8>(x, m, factor, run, scratch, inverse);
+}
+#endif
+SVQ_OTHER void mix_blocks(float* x, const float* m, int64_t factor, int64_t run, float* scratch, bool inverse) {
+  mix_by<4>(x, m, factor, run, scratch, inverse);
 }
 
 template <int64_t D>
@@ -276,8 +297,7 @@ TileRotation::TileRotation(int64_t block, int64_t factor, bool mixed)
 }
 
 void TileRotation::mix(float* tile, float* scratch, bool inverse) const {
-  if (!mixed_) return;
-  (block_ % 8 == 0 ? mix_wide : mix_narrow)(tile, matrix_.data(), factor_, block_ * W, scratch, inverse);
+  if (mixed_) mix_blocks(tile, matrix_.data(), factor_, block_ * W, scratch, inverse);
 }
 
 void TileRotation::apply(float* tile, float* scratch, bool inverse) const {
