@@ -7,7 +7,7 @@
 #define SVQ_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 // A function written three times, under one name, for these targets: the first two in #ifdef SVQ_AVX2.
 #define SVQ_AVX512 __attribute__((target("avx512f")))
-#define SVQ_AVX2 __attribute__((target("avx2")))
+#define SVQ_AVX2 __attribute__((target("avx2,fma")))
 #define SVQ_OTHER __attribute__((target("default")))
 #else
 #define SVQ_CLONES
