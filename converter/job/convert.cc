@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 
@@ -91,7 +92,8 @@ struct Costs {
       if (!l.packed()) sum += 40 * size;
       if (l.packed()) sum += 1e9 + 500 * size;
       if (l.packed() && g.needs_hessian)
-        sum += 9e9 + size * (static_cast<double>(l.columns) * (4 + o.descent) + 16 * static_cast<double>(o.search_moves()));
+        sum += 9e9 +
+               size * (static_cast<double>(l.columns) * (4 + o.descent) + 16 * static_cast<double>(o.search_moves()));
     }
     return sum + (g.needs_hessian ? 6 * columns(g) * columns(g) * columns(g) : 0);
   }
@@ -111,7 +113,8 @@ class Conversion {
         pass_(model, options),
         progressive_(model, options, plan, work, reporter, pass_),
         tuner_(model, options, plan, work),
-        curvatures_(model, plan, work) {
+        curvatures_(model, plan, work),
+        curvature_sequences_(options.curvature_count()) {
     costs_.tokens =
         plan.needs_calibration ? double(options.calibration_sequences) * double(options.calibration_length) : 0;
     costs_.sampled_tokens = options.sampled() * double(wanted_sequences(options)) * double(options.calibration_length);
@@ -139,12 +142,17 @@ class Conversion {
   // All sequences, read or sampled once: [S, T] i64; sequences() tells what each is for.
   const at::Tensor& tokens() {
     if (tokens_.defined()) return tokens_;
-    int64_t count = wanted_sequences(options_);
-    const std::span<std::byte> count_bytes = std::as_writable_bytes(std::span(&count, 1));
-    const bool known = work_.load("sequences", count_bytes) && count > 0 && count <= wanted_sequences(options_);
-    tokens_ = at::empty({known ? count : wanted_sequences(options_), options_.calibration_length}, at::kLong);
-    if (!known || !work_.load("tokens", bytes_of(tokens_))) tokens_ = draw_tokens();
+    const int64_t wanted = wanted_sequences(options_);
+    std::array<int64_t, 2> counts{};  // of sequences, and of those for the Hessians
+    const bool known = work_.load("sequences", std::as_writable_bytes(std::span(counts))) && counts[0] > 0 &&
+                       counts[0] <= wanted && counts[1] > 0 && counts[1] <= options_.calibration_sequences;
+    tokens_ = at::empty({known ? counts[0] : wanted, options_.calibration_length}, at::kLong);
+    if (!known || !work_.load("tokens", bytes_of(tokens_))) tokens_ = draw_tokens(counts[1]);
     sequences_ = plan_sequences(options_, tokens_.size(0));
+    sequences_.calibration = spread(sequences_.training, counts[1]);
+    if (!options_.curvature_sequences)
+      curvature_sequences_ =
+          std::max<int64_t>(1, options_.curvature_count() * counts[1] / options_.calibration_sequences);
     return tokens_;
   }
   const SequencePlan& sequences() {
@@ -202,7 +210,7 @@ class Conversion {
       const auto started = Clock::now();
       const at::Tensor& all = tokens();
       curvatures_.measure(
-          all, spread(sequences_.calibration, options_.curvature_count()), options_.seed,
+          all, spread(sequences_.calibration, curvature_sequences_), options_.seed,
           [&](double fraction) { reporter_.progress("curvature of the outputs", done_ + fraction * cost); });
       reporter_.group_done("curvature of the outputs", 0, seconds_since(started), done_ + cost);
     }
@@ -410,18 +418,30 @@ class Conversion {
     hessian_layer_ = -1;
   }
 
-  at::Tensor draw_tokens() {
+  // calibration: how many of them the Hessians are measured on.
+  at::Tensor draw_tokens(int64_t& calibration) {
     const bool sampled = options_.sampled() > 0;
     const double cost = costs_.sampling(plan_);
     int64_t wanted = wanted_sequences(options_);
-    if (options_.time_limit > 0) wanted = useful_sequences(options_, plan_, training_rate());
+    calibration = options_.calibration_sequences;
+    if (options_.time_limit > 0) {
+      const double rate = training_rate();
+      double work = options_.curvature_count() > 0 ? curvature_cost() : 0;
+      for (uint32_t layer = 0; layer < model_.architecture().n_layers; ++layer)
+        work += block_cost(static_cast<int>(layer));
+      calibration = affordable_calibration(options_, work, rate);
+      wanted = useful_sequences(options_, plan_, calibration, rate);
+      if (calibration < options_.calibration_sequences)
+        reporter_.note(fmt::format("the time limit allows {} sequences for the Hessians instead of {}", calibration,
+                                   options_.calibration_sequences));
+    }
     at::Tensor tokens = pass_.calibration_tokens(wanted, [&](double fraction) {
       reporter_.progress(sampled ? "sampling text" : "reading text", done_ + fraction * cost);
       return !stop_requested();
     });
     tokens = tokens.contiguous();
-    int64_t count = tokens.size(0);
-    work_.save("sequences", std::as_bytes(std::span(&count, 1)));
+    const std::array<int64_t, 2> counts{tokens.size(0), calibration};
+    work_.save("sequences", std::as_bytes(std::span(counts)));
     work_.save("tokens", bytes_of(tokens));
     done_ += cost;
     reporter_.group_done(sampled ? "sampling text" : "reading text", 0, 0, done_);
@@ -471,6 +491,7 @@ class Conversion {
   int saved_ = 0;      // hidden.N on disk; 0: none
   at::Tensor tokens_;  // [S, T]; undefined until needed
   SequencePlan sequences_;
+  int64_t curvature_sequences_ = 0;
 };
 
 // Measures what the linears lose, or reads it from the work directory, and adds the chosen widths to `options`.

@@ -235,7 +235,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
          "what a block's inputs come from: the quantized blocks before it, corrected for (default), or float ones")
       ->check(CLI::IsMember({"quantized", "float"}))
       ->group(what);
-  app.add_option("--calibration-sequences", o.calibration_sequences, "default 64")
+  app.add_option("--calibration-sequences", o.calibration_sequences, "default 64, fewer where a time limit is short")
       ->check(CLI::Range(1, 1 << 20))
       ->group(what);
   app.add_option("--calibration-length", o.calibration_length, "tokens of a sequence (default 512)")
@@ -325,6 +325,7 @@ std::optional<int> parse_command_line(int argc, const char* const* argv, Options
     o.time_limit = parse_duration(time_limit);
     if (!(o.time_limit > 0))
       return fail("--time-limit " + time_limit + ": expected a duration such as 90m, 2h or 1h30m");
+    o.calibration_by_time = app.count("--calibration-sequences") == 0;
     if (o.train_tokens > 0) return fail("--time-limit and --train-tokens exclude each other");
     if (o.effort == "none") return fail("--time-limit limits fine-tuning, which --effort none leaves out");
   }

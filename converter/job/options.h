@@ -33,6 +33,7 @@ struct Options {
   std::optional<double> sampled_share;                  // written by the model beside the text
   std::string prefix = "quantized";                     // whose outputs a block is calibrated on: "quantized", "float"
   int calibration_sequences = 64;
+  bool calibration_by_time = false;        // or fewer, if a time limit is short: their number was not given
   int calibration_length = 512;            // tokens
   std::optional<int> curvature_sequences;  // on which the curvature over outputs is measured; default: by effort
   double output_damping = 0.1;             // of the mean diagonal of that curvature

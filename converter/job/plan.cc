@@ -412,8 +412,8 @@ std::string describe_calibration(const Plan& plan, const Options& o, const std::
                                                                   : std::to_string(o.training_tokens()) + " tokens") +
                                                 " of " + std::to_string(wanted_sequences(o)) + " such sequences at most"
                                           : "";
-  const std::string amount =
-      std::to_string(o.calibration_sequences) + " sequences of " + std::to_string(o.calibration_length) + " tokens";
+  const std::string amount = (o.calibration_by_time ? "up to " : "") + std::to_string(o.calibration_sequences) +
+                             " sequences of " + std::to_string(o.calibration_length) + " tokens";
   if (o.calibration.empty()) return "sampled from the model: " + amount + ", seed " + std::to_string(o.seed) + training;
   const std::string hash = calibration_hash.empty() ? "" : " (XXH3-128 " + calibration_hash + ")";
   const std::string mixed =

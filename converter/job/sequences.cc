@@ -11,6 +11,8 @@ constexpr int64_t kHeldOut = 8;
 // Rough: of a time limit training had 0.75 on SmolLM2-135M (40 minutes) and 0.35 on Qwen2.5-1.5B (112 minutes, with too
 // many sequences); of the rate of its products it reached 0.7 to 0.9.
 constexpr double kTrainingShare = 0.65, kReached = 0.7;
+constexpr double kHessianShare = 1.0 / 3;  // of a time limit, at the most, for Hessians and curvature
+constexpr int64_t kLeastCalibration = 16;
 // Sampling costs about as much as training on the tokens: what is sampled is used twice, and a text once.
 double epochs(const Options& o) { return 1 + o.sampled(); }
 
@@ -30,13 +32,20 @@ int64_t wanted_sequences(const Options& o) {
   return std::max<int64_t>(distinct, o.calibration_sequences) + kHeldOut;
 }
 
-int64_t useful_sequences(const Options& o, const Plan& plan, double rate) {
+int64_t useful_sequences(const Options& o, const Plan& plan, int64_t calibration, double rate) {
   const double tokens = kTrainingShare * o.time_limit * kReached * rate / training_flops(plan);
   const double distinct = tokens / epochs(o) / static_cast<double>(o.calibration_length);
-  const int64_t least = o.calibration_sequences + kHeldOut, most = wanted_sequences(o);
+  const int64_t least = calibration + kHeldOut, most = wanted_sequences(o);
   return distinct >= static_cast<double>(most)
              ? most
              : std::clamp(static_cast<int64_t>(distinct) + kHeldOut, std::min(least, most), most);
+}
+
+int64_t affordable_calibration(const Options& o, double work, double rate) {
+  const int64_t most = o.calibration_sequences, least = std::min(kLeastCalibration, most);
+  if (!o.calibration_by_time) return most;
+  const double share = kHessianShare * o.time_limit / (2 * work / rate);
+  return share >= 1 ? most : std::max(least, static_cast<int64_t>(share * static_cast<double>(most)));
 }
 
 std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count) {

@@ -20,8 +20,13 @@ SequencePlan plan_sequences(const Options& options, int64_t total);
 int64_t wanted_sequences(const Options& options);
 int64_t training_steps(const Options& options);
 // With a time limit: no more than training will use as often as wanted_sequences() has in mind, where products of
-// matrices run at `rate` FLOP/s. To sample more, and to run the float model on them, would take training's time.
-int64_t useful_sequences(const Options& options, const Plan& plan, double rate);
+// matrices run at `rate` FLOP/s, and no fewer than `calibration` for the Hessians. To sample more, and to run the float
+// model on them, would take training's time.
+int64_t useful_sequences(const Options& options, const Plan& plan, int64_t calibration, double rate);
+
+// The number that Hessians are measured on: --calibration-sequences, or what a time limit allows if that was not given.
+// work: multiply-adds of the Hessians and of what leads to them; rate as above.
+int64_t affordable_calibration(const Options& options, double work, double rate);
 
 // At most `count` of them, evenly spread.
 std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count);

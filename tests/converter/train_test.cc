@@ -369,12 +369,28 @@ TEST(Sequences, ATimeLimitAsksForNoMoreThanItTrainsOn) {
   const int64_t wanted = wanted_sequences(options);
   // Rates at which some 400 and 800 sequences would be trained on twice, as what the model writes itself is.
   const double rate = 400 * 2 * 512 * flops / 6000;
-  const int64_t slow = useful_sequences(options, plan, rate), fast = useful_sequences(options, plan, 2 * rate);
+  const int64_t slow = useful_sequences(options, plan, 128, rate),
+                fast = useful_sequences(options, plan, 128, 2 * rate);
   EXPECT_GT(slow, 128 + 8);
   EXPECT_LT(slow, 400);  // not all of the time is training's
   EXPECT_NEAR(static_cast<double>(fast - 8), 2.0 * static_cast<double>(slow - 8), 2);
-  EXPECT_EQ(useful_sequences(options, plan, rate / 100), 128 + 8);
-  EXPECT_EQ(useful_sequences(options, plan, 1000 * rate), wanted);
+  EXPECT_EQ(useful_sequences(options, plan, 128, rate / 100), 128 + 8);
+  EXPECT_EQ(useful_sequences(options, plan, 32, rate / 100), 32 + 8);
+  EXPECT_EQ(useful_sequences(options, plan, 128, 1000 * rate), wanted);
+}
+
+TEST(Sequences, HessiansTakeAThirdOfATimeLimitAtTheMost) {
+  Options options;
+  options.time_limit = 900;
+  const double work = 1e12, rate = 2 * work / 600;             // 600 seconds with all 64
+  EXPECT_EQ(affordable_calibration(options, work, rate), 64);  // as many as were asked for
+  options.calibration_by_time = true;
+  EXPECT_EQ(affordable_calibration(options, work, rate), 32);
+  EXPECT_EQ(affordable_calibration(options, work, 2 * rate), 64);
+  EXPECT_EQ(affordable_calibration(options, work, 10 * rate), 64);
+  EXPECT_EQ(affordable_calibration(options, work, rate / 10), 16);
+  options.calibration_sequences = 8;
+  EXPECT_EQ(affordable_calibration(options, work, rate / 10), 8);
 }
 
 }  // namespace
