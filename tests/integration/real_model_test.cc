@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -49,7 +50,8 @@ class RealModel : public testing::Test {
     if (fs::exists(file(bits))) return;
     int status = 0;
     run(program("svqconvert") + quoted(source_) + " -o " + quoted(file(bits)) + " --bits " + std::to_string(bits) +
-            " --calibration \"" SVQ_DEMO_TEXT "\" --calibration-sequences 5 --calibration-length 128 --effort none --quiet",
+            " --calibration \"" SVQ_DEMO_TEXT
+            "\" --calibration-sequences 5 --calibration-length 128 --effort none --quiet",
         &status);
     ASSERT_EQ(status, 0);
     ASSERT_TRUE(fs::exists(file(bits)));
@@ -88,13 +90,24 @@ TEST_F(RealModel, FourBitsStayCloseAndVerify) {
   EXPECT_EQ(status, 0) << out;
 }
 
-TEST_F(RealModel, AnswersAQuestion) {
+// Which answers four bits cost so small a model depends on the CPU that calibrated it; a broken one knows none.
+TEST_F(RealModel, AnswersQuestions) {
   convert(4);
-  int status = 0;
-  const std::string out = run(
-      program("svqrun") + quoted(file(4)) + " -p \"What is the capital of France?\" -n 40 --temperature 0 2>/dev/null", &status);
-  EXPECT_EQ(status, 0);
-  EXPECT_NE(out.find("Paris"), std::string::npos) << out;
+  const std::pair<const char*, const char*> capitals[] = {
+      {"France", "Paris"},  {"Italy", "Rome"},    {"Japan", "Tokyo"},    {"Germany", "Berlin"},
+      {"Greece", "Athens"}, {"Russia", "Moscow"}, {"England", "London"}, {"China", "Beijing"}};
+  int right = 0;
+  std::string answers;
+  for (const auto& [country, capital] : capitals) {
+    int status = 0;
+    const std::string out = run(program("svqrun") + quoted(file(4)) + " -p \"What is the capital of " + country +
+                                    "?\" -n 40 --temperature 0 2>/dev/null",
+                                &status);
+    EXPECT_EQ(status, 0);
+    right += out.find(capital) != std::string::npos ? 1 : 0;
+    answers += out + "\n";
+  }
+  EXPECT_GE(right, 4) << answers;
 }
 
 }  // namespace
