@@ -298,14 +298,14 @@ class Conversion {
     if (plan_.needs_calibration) {
       total += costs_.sampling(plan_);
       const int layers = static_cast<int>(model_.architecture().n_layers);
-      for (int layer = 0; layer < layers; ++layer) total += block_cost(layer);
+      total += blocks_cost();
       int finished = 0;
       for (; finished < layers && block_finished(finished); ++finished) done_ += block_cost(finished) + tuner_.cost();
       total += layers * tuner_.cost();
       done_ += progressive_.cost_before(finished);
       if (work_.contains("tokens")) done_ += costs_.sampling(plan_);
     }
-    if (options_.curvature_count() > 0) total += curvature_cost();
+    total += curvature_cost();
     total += progressive_.cost();
     if (options_.trains())
       total += Finetune::cost(plan_, options_, plan_sequences(options_, wanted_sequences(options_)));
@@ -325,6 +325,13 @@ class Conversion {
       cost += costs_.hessian(g);
     }
     if (options_.follows_prefix()) cost *= 2.5;  // the quantized block as well, and two matrices of moments
+    return cost;
+  }
+
+  double blocks_cost() const {
+    double cost = 0;
+    for (uint32_t layer = 0; layer < model_.architecture().n_layers; ++layer)
+      cost += block_cost(static_cast<int>(layer));
     return cost;
   }
 
@@ -426,10 +433,7 @@ class Conversion {
     calibration = options_.calibration_sequences;
     if (options_.time_limit > 0) {
       const double rate = training_rate();
-      double work = options_.curvature_count() > 0 ? curvature_cost() : 0;
-      for (uint32_t layer = 0; layer < model_.architecture().n_layers; ++layer)
-        work += block_cost(static_cast<int>(layer));
-      calibration = affordable_calibration(options_, work, rate);
+      calibration = affordable_calibration(options_, curvature_cost() + blocks_cost(), rate);
       wanted = useful_sequences(options_, plan_, calibration, rate);
       if (calibration < options_.calibration_sequences)
         reporter_.note(fmt::format("the time limit allows {} sequences for the Hessians instead of {}", calibration,
