@@ -161,6 +161,7 @@ class Conversion {
   }
   double drawing_cost() const { return costs_.sampling(plan_); }
   const FloatPass& pass() const { return pass_; }
+  int64_t steps_while_quantizing() const { return progressive_.total_steps(); }
 
  private:
   void write(size_t index, const at::Tensor& hessian, std::unique_ptr<Correction> correction,
@@ -581,7 +582,8 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   if (options.trains()) {
     const double left = options.time_limit > 0 ? std::max(0.0, options.time_limit - work.seconds_spent()) : INFINITY;
     const at::Tensor& tokens = conversion.tokens();
-    Finetune finetune(model, options, plan, work, reporter, conversion.pass(), tokens, conversion.sequences());
+    Finetune finetune(model, options, plan, work, reporter, conversion.pass(), tokens, conversion.sequences(),
+                      conversion.steps_while_quantizing());
     tuning = finetune.run(parts, left);
     stopped = finetune.stopped();
     part_file = [path = work.path()](const std::string& name) { return Finetune::tuned_path(path, name); };
@@ -595,7 +597,6 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
     const PlannedGroup& group = plan.groups[i];
     pointers.push_back(parts[i].get());
     files.push_back(part_file(group.name));
-    summary.total_seconds += parts[i]->seconds;
     for (size_t j = 0; j < group.linears.size(); ++j) {
       const PlannedLinear& l = group.linears[j];
       summary.linears.push_back({l.name, slot_name(l.slot), l.rows, l.columns, l.bits, parts[i]->relative_errors[j]});
@@ -642,6 +643,7 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   summary.bits_per_weight =
       8.0 * static_cast<double>(plan.block_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.block_weights));
   summary.seconds = seconds_since(started);
+  summary.total_seconds = summary.seconds + work.earlier_seconds();
   summary.tuning = tuning;
   if (options.report) {
     report.source_hash = source_hash;

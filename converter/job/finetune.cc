@@ -30,7 +30,8 @@ double training_cost(const Plan& plan) { return 2 * block_weights(plan) + 3 * he
 }  // namespace
 
 Finetune::Finetune(const Model& model, const Options& options, const Plan& plan, WorkDirectory& work,
-                   Reporter& reporter, const FloatPass& pass, const at::Tensor& tokens, const SequencePlan& sequences)
+                   Reporter& reporter, const FloatPass& pass, const at::Tensor& tokens, const SequencePlan& sequences,
+                   int64_t steps_before)
     : model_(model),
       options_(options),
       plan_(plan),
@@ -38,6 +39,7 @@ Finetune::Finetune(const Model& model, const Options& options, const Plan& plan,
       reporter_(reporter),
       pass_(pass),
       sequences_(sequences),
+      steps_before_(steps_before),
       student_(model) {
   tokens_ = tokens;
 }
@@ -135,8 +137,8 @@ Tuning Finetune::run(std::vector<std::unique_ptr<fb::PartT>>& parts, double seco
   const auto first_step = Clock::now();
   while (step < tuning.planned_steps) {
     reporter_.progress("fine-tuning", start + static_cast<double>(step) * step_cost);
-    const double loss =
-        distillation.accumulate(sequences_of_step(step, kSequencesPerStep, sequences_.training, options_.seed));
+    const double loss = distillation.accumulate(
+        sequences_of_step(steps_before_ + step, kSequencesPerStep, sequences_.training, options_.seed));
     if (!std::isfinite(loss))
       throw Error("fine-tuning diverged at step " + std::to_string(step) + "; try --effort none");
     tuning.losses.push_back(static_cast<float>(loss));

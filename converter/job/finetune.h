@@ -20,8 +20,9 @@ std::vector<double> tuning_measures(const Tuning& tuning);
 
 class Finetune {
  public:
+  // steps_before: of earlier training on these sequences; it goes on where they ended (sequences_of_step).
   Finetune(const Model& model, const Options& options, const Plan& plan, WorkDirectory& work, Reporter& reporter,
-           const FloatPass& pass, const at::Tensor& tokens, const SequencePlan& sequences);
+           const FloatPass& pass, const at::Tensor& tokens, const SequencePlan& sequences, int64_t steps_before);
 
   // parts: of plan.groups, in order; replaced by the metadata of the tuned ones, whose files tuned_path names. Stops
   // early when asked to (stop_requested) and then gives what is reached: stopped() says so. seconds_left: until when
@@ -48,6 +49,7 @@ class Finetune {
   const FloatPass& pass_;
   const SequencePlan& sequences_;
   at::Tensor tokens_;
+  int64_t steps_before_;
   Student student_;
   Teacher teacher_;
   std::vector<GroupContent> contents_;  // of plan.groups

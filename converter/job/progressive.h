@@ -32,6 +32,9 @@ class Progressive {
   void prepare(int layer, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
                const SequencePlan& sequences, double& done);
 
+  // Of all stages together: later training goes on from there in the order of sequences (sequences_of_step).
+  int64_t total_steps() const { return stages_ * steps_; }
+
   // Units of progress of all stages, the float model's pass included.
   double cost() const;
   // Of the stages that the first `layer` blocks needed.

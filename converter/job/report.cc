@@ -87,7 +87,7 @@ class Page {
       card(fmt::format("{:.2f} ×", last->perplexity / last->teacher_perplexity), "perplexity of the source");
       card(fmt::format("{:.1f} %", 100 * last->same_top), "same most likely token as the source");
     }
-    card(format_seconds(std::max(s_.seconds, s_.total_seconds)), "time of the conversion");
+    card(format_seconds(s_.total_seconds), "time of the conversion");
     out_ += "</div>\n";
   }
 

@@ -27,7 +27,8 @@ class WorkDirectory {
   uint64_t fingerprint() const { return fingerprint_; }
   bool resumed() const { return resumed_; }  // state of this conversion was there
   const std::filesystem::path& path() const { return path_; }
-  // Seconds of work on this conversion, earlier runs included up to what they saved last.
+  // Seconds of work on this conversion by earlier runs, up to what they saved last; and with this run's.
+  double earlier_seconds() const { return earlier_seconds_; }
   double seconds_spent() const { return earlier_seconds_ + seconds_since(opened_); }
   std::filesystem::path part_path(const std::string& group) const { return path_ / (group + ".part"); }
 

@@ -328,6 +328,15 @@ nlohmann::json summary_of(const ProgramResult& result) {
   return nlohmann::json::parse(result.out.substr(begin == std::string::npos ? 0 : begin + 1));
 }
 
+TEST_F(Program, TheTimeOfEarlierRunsIsTold) {
+  write_model();
+  const auto arguments = quick({"tiny.gguf", "-o", "t.svq", "--json", "--keep-work", "--force"});
+  const nlohmann::json first = summary_of(run(arguments)), second = summary_of(run(arguments));
+  EXPECT_EQ(first["total_seconds"], first["seconds"]);
+  EXPECT_GT(second["total_seconds"], second["seconds"]);
+  EXPECT_LE(second["total_seconds"], first["seconds"].get<double>() + second["seconds"].get<double>());
+}
+
 TEST_F(Program, FineTuningComesNearerToTheSource) {
   write_model();
   const ProgramResult result = run(tuned({"tiny.gguf", "-o", "t.svq", "--json"}, 40));
