@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "converter/job/group_writer.h"
 #include "converter/job/prefix.h"
@@ -74,6 +75,18 @@ class Losses {
   at::Tensor through(const StudentBlock& block, const at::Tensor& hidden) const {
     return block.forward(hidden, model_.architecture(), rope_);
   }
+  // As many at once as keep products of matrices busy.
+  void all_through(const StudentBlock& block, std::vector<at::Tensor>& states) const {
+    const auto at_once =
+        static_cast<size_t>(std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / measured_.numel()));
+    for (size_t begin = 0; begin < states.size(); begin += at_once) {
+      const auto first = states.begin() + static_cast<std::ptrdiff_t>(begin);
+      const auto count = static_cast<std::ptrdiff_t>(std::min(at_once, states.size() - begin));
+      const at::Tensor after = through(block, at::cat(std::vector<at::Tensor>(first, first + count)));
+      const std::vector<at::Tensor> each = after.chunk(count);
+      std::copy(each.begin(), each.end(), first);
+    }
+  }
 
   void run_block(int layer) {
     std::map<GroupKind, HessianAccumulator> sums;
@@ -84,7 +97,7 @@ class Losses {
         layer, calibration_, [&](GroupKind kind, const at::Tensor& x) { sums.at(kind).add(x); }, [](double) {});
     StudentBlock block = float_block(layer);
     const at::Tensor input = states_[0];
-    for (at::Tensor& state : states_) state = through(block, state);
+    all_through(block, states_);
     for (const PlannedGroup& g : plan_.groups) {
       if (g.layer != layer) continue;
       const GroupJob job = job_of(g, sums.at(g.kind).mean());
@@ -109,9 +122,8 @@ class Losses {
     double sum = 0;
     for (int64_t begin = 0; begin < x.size(0); begin += kTokenSlice) {
       const int64_t count = std::min(kTokenSlice, x.size(0) - begin);
-      const at::Tensor log_p = at::log_softmax(at::linear(source_.narrow(0, begin, count), head_), -1);
       const at::Tensor log_q = at::log_softmax(at::linear(x.narrow(0, begin, count), head), -1);
-      sum += kl_sum(log_p, log_q);
+      sum += kl_sum(log_p_.narrow(0, begin, count), log_q);
     }
     return sum / static_cast<double>(x.size(0));
   }
@@ -121,7 +133,7 @@ class Losses {
 
   void score_blocks() {
     head_ = read_tensor(model_, head_slot(model_), -1, false);
-    source_ = normalised(states_[0]);
+    log_p_ = at::log_softmax(at::linear(normalised(states_[0]), head_), -1);
     for (size_t i = 0; i < variants_.size(); ++i) {
       const double loss = divergence(states_[i + 1], head_);
       for (Level& level : variants_[i]->levels)
@@ -135,11 +147,11 @@ class Losses {
   void run_ends() {
     struct End {
       Level* level;
-      at::Tensor weight;  // quantized
-      bool looked_up, head;
-      at::Tensor hidden;
+      at::Tensor head;
+      std::optional<size_t> looked_up;  // of `embedded`
     };
     std::vector<End> ends;
+    std::vector<at::Tensor> embedded;  // hidden states from a quantized embedding
     for (const PlannedGroup& g : plan_.groups) {
       if (g.layer >= 0 || g.linears.empty() || !choice_of(g.linears[0])) continue;
       const bool embedding = g.kind == GroupKind::kEmbedding, head = !embedding || plan_.tied;
@@ -152,22 +164,19 @@ class Losses {
       for (Level& level : choice_of(g.linears[0])->levels) {
         job.linears[0].bits = level.bits;
         const at::Tensor weight = dequantize_linear(quantize_group(job, quantize_), 0);
-        at::Tensor hidden = states_[0];
-        if (embedding)
-          hidden = weight.index_select(0, measured_.flatten()).view({measured_.size(0), measured_.size(1), -1});
-        ends.push_back({&level, head ? weight : head_, embedding, head, hidden});
+        ends.push_back({&level, head ? weight : head_, {}});
+        if (!embedding) continue;
+        ends.back().looked_up = embedded.size();
+        embedded.push_back(
+            weight.index_select(0, measured_.flatten()).view({measured_.size(0), measured_.size(1), -1}));
       }
     }
     const auto layers = static_cast<int>(model_.architecture().n_layers);
-    const bool any = std::any_of(ends.begin(), ends.end(), [](const End& e) { return e.looked_up; });
-    for (int layer = 0; any && layer < layers; ++layer) {
-      const StudentBlock block = float_block(layer);
-      for (End& e : ends) {
-        if (e.looked_up) e.hidden = through(block, e.hidden);
-      }
+    for (int layer = 0; !embedded.empty() && layer < layers; ++layer) {
+      all_through(float_block(layer), embedded);
       progress_(0.9 + 0.1 * (layer + 1.0) / layers);
     }
-    for (const End& e : ends) e.level->loss = divergence(e.hidden, e.weight);
+    for (const End& e : ends) e.level->loss = divergence(e.looked_up ? embedded[*e.looked_up] : states_[0], e.head);
   }
 
   const Model& model_;
@@ -182,7 +191,7 @@ class Losses {
   at::Tensor calibration_;          // hidden states of all sequences
   std::vector<at::Tensor> states_;  // [s, t, hidden]: the float model's, then of each variant
   std::vector<Choice*> variants_;   // of states_[i + 1]
-  at::Tensor head_, source_;        // [vocab, hidden]; [s · t, hidden]
+  at::Tensor head_, log_p_;         // [vocab, hidden]; [s · t, vocab] of the float model
 };
 
 }  // namespace
