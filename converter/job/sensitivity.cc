@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 
 #include "converter/job/group_writer.h"
 #include "converter/job/prefix.h"
@@ -42,7 +41,7 @@ class Losses {
     const at::NoGradGuard no_grad;
     const auto layers = static_cast<int>(model_.architecture().n_layers);
     calibration_ = pass_.embed(tokens_);
-    states_.push_back(pass_.embed(measured_));  // the float model's own
+    states_ = pass_.embed(measured_);  // the float model's own
     for (int layer = 0; layer < layers; ++layer) {
       run_block(layer);
       progress_(0.8 * (layer + 1.0) / layers);
@@ -75,17 +74,14 @@ class Losses {
   at::Tensor through(const StudentBlock& block, const at::Tensor& hidden) const {
     return block.forward(hidden, model_.architecture(), rope_);
   }
-  // As many at once as keep products of matrices busy.
-  void all_through(const StudentBlock& block, std::vector<at::Tensor>& states) const {
-    const auto at_once =
-        static_cast<size_t>(std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / measured_.numel()));
-    for (size_t begin = 0; begin < states.size(); begin += at_once) {
-      const auto first = states.begin() + static_cast<std::ptrdiff_t>(begin);
-      const auto count = static_cast<std::ptrdiff_t>(std::min(at_once, states.size() - begin));
-      const at::Tensor after = through(block, at::cat(std::vector<at::Tensor>(first, first + count)));
-      const std::vector<at::Tensor> each = after.chunk(count);
-      std::copy(each.begin(), each.end(), first);
-    }
+  // Of all variants, in place; as many sequences at once as the float pass takes.
+  void all_through(const StudentBlock& block, const at::Tensor& states) const {
+    const int64_t at_once = std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / states.size(1));
+    for (const at::Tensor& some : states.split(at_once)) some.copy_(through(block, some));
+  }
+  // Of variant i, 0: the float model's.
+  at::Tensor state(size_t i) const {
+    return states_.narrow(0, static_cast<int64_t>(i) * measured_.size(0), measured_.size(0));
   }
 
   void run_block(int layer) {
@@ -96,8 +92,9 @@ class Losses {
     pass_.block(
         layer, calibration_, [&](GroupKind kind, const at::Tensor& x) { sums.at(kind).add(x); }, [](double) {});
     StudentBlock block = float_block(layer);
-    const at::Tensor input = states_[0];
+    const at::Tensor input = state(0).clone();
     all_through(block, states_);
+    std::vector<at::Tensor> states{states_};
     for (const PlannedGroup& g : plan_.groups) {
       if (g.layer != layer) continue;
       const GroupJob job = job_of(g, sums.at(g.kind).mean());
@@ -109,11 +106,12 @@ class Losses {
         at::Tensor& weight = group_of(block, g.kind).linears[i].weight;
         const at::Tensor original = weight;
         weight = dequantize_linear(quantized, next++);
-        states_.push_back(through(block, input));
+        states.push_back(through(block, input));
         variants_.push_back(choice_of(g.linears[i]));
         weight = original;
       }
     }
+    states_ = at::cat(states);
   }
 
   // Mean KL of the float model's predictions to those from `hidden` by `head`.
@@ -133,14 +131,14 @@ class Losses {
 
   void score_blocks() {
     head_ = read_tensor(model_, head_slot(model_), -1, false);
-    log_p_ = at::log_softmax(at::linear(normalised(states_[0]), head_), -1);
+    log_p_ = at::log_softmax(at::linear(normalised(state(0)), head_), -1);
     for (size_t i = 0; i < variants_.size(); ++i) {
-      const double loss = divergence(states_[i + 1], head_);
+      const double loss = divergence(state(i + 1), head_);
       for (Level& level : variants_[i]->levels)
         level.loss = loss * relative_error_of_width(level.bits) / relative_error_of_width(variants_[i]->levels[0].bits);
       progress_(0.8 + 0.1 * static_cast<double>(i + 1) / static_cast<double>(variants_.size()));
     }
-    states_.resize(1);
+    states_ = state(0).clone();
   }
 
   // Embedding and head, at every width.
@@ -148,10 +146,10 @@ class Losses {
     struct End {
       Level* level;
       at::Tensor head;
-      std::optional<size_t> looked_up;  // of `embedded`
+      bool looked_up;  // `hidden` comes from a quantized embedding, and has to go through the blocks
+      at::Tensor hidden;
     };
     std::vector<End> ends;
-    std::vector<at::Tensor> embedded;  // hidden states from a quantized embedding
     for (const PlannedGroup& g : plan_.groups) {
       if (g.layer >= 0 || g.linears.empty() || !choice_of(g.linears[0])) continue;
       const bool embedding = g.kind == GroupKind::kEmbedding, head = !embedding || plan_.tied;
@@ -164,19 +162,22 @@ class Losses {
       for (Level& level : choice_of(g.linears[0])->levels) {
         job.linears[0].bits = level.bits;
         const at::Tensor weight = dequantize_linear(quantize_group(job, quantize_), 0);
-        ends.push_back({&level, head ? weight : head_, {}});
-        if (!embedding) continue;
-        ends.back().looked_up = embedded.size();
-        embedded.push_back(
-            weight.index_select(0, measured_.flatten()).view({measured_.size(0), measured_.size(1), -1}));
+        at::Tensor hidden = states_;
+        if (embedding)
+          hidden = weight.index_select(0, measured_.flatten()).view({measured_.size(0), measured_.size(1), -1});
+        ends.push_back({&level, head ? weight : head_, embedding, hidden});
       }
     }
     const auto layers = static_cast<int>(model_.architecture().n_layers);
-    for (int layer = 0; !embedded.empty() && layer < layers; ++layer) {
-      all_through(float_block(layer), embedded);
+    const bool any = std::any_of(ends.begin(), ends.end(), [](const End& e) { return e.looked_up; });
+    for (int layer = 0; any && layer < layers; ++layer) {
+      const StudentBlock block = float_block(layer);
+      for (End& e : ends) {
+        if (e.looked_up) e.hidden = through(block, e.hidden);
+      }
       progress_(0.9 + 0.1 * (layer + 1.0) / layers);
     }
-    for (const End& e : ends) e.level->loss = divergence(e.looked_up ? embedded[*e.looked_up] : states_[0], e.head);
+    for (const End& e : ends) e.level->loss = divergence(e.hidden, e.head);
   }
 
   const Model& model_;
@@ -188,10 +189,10 @@ class Losses {
   at::Tensor measured_;  // [s, t]
   RopeTables rope_;
   std::map<std::string, Choice*> choices_;
-  at::Tensor calibration_;          // hidden states of all sequences
-  std::vector<at::Tensor> states_;  // [s, t, hidden]: the float model's, then of each variant
-  std::vector<Choice*> variants_;   // of states_[i + 1]
-  at::Tensor head_, log_p_;         // [vocab, hidden]; [s · t, vocab] of the float model
+  at::Tensor calibration_;         // hidden states of all sequences
+  at::Tensor states_;              // [n · s, t, hidden]: the float model's, then of each variant
+  std::vector<Choice*> variants_;  // of state(i + 1)
+  at::Tensor head_, log_p_;        // [vocab, hidden]; [s · t, vocab] of the float model
 };
 
 }  // namespace
