@@ -32,6 +32,11 @@ std::vector<svq_token> tokens_of(const svq::Model& model, const char* text, bool
   }
 }
 
+uint64_t weight_bytes(const Model& source, ForwardOptions forward) {
+  forward.bf16_linears = forward.bf16_linears || cpu_has_bf16();
+  return Decoder::weight_bytes(source, forward);
+}
+
 void fill(Completions& result, const Model& source, const std::filesystem::path& file, const ForwardOptions& forward,
           int threads, const std::function<void(double)>& progress) {
   const svq::Model model(file.string());
@@ -60,11 +65,9 @@ void fill(Completions& result, const Model& source, const std::filesystem::path&
     progress(0.3 * static_cast<double>(i + 1) / static_cast<double>(prompts.size()));
   }
 
-  ForwardOptions halved = forward;
-  halved.bf16_linears = forward.bf16_linears || cpu_has_bf16();
-  const uint64_t needed = Decoder::weight_bytes(source, halved);
-  if (needed > weight_budget()) {
-    result.missing = "the source's are left out: its weights would take " + format_bytes(needed) + " of memory";
+  if (completions_memory(source, forward) == 0) {
+    result.missing = "the source's are left out: its weights would take " +
+                     format_bytes(weight_bytes(source, forward)) + " of memory";
     return;
   }
   std::vector<SequenceScript> scripts;
@@ -93,6 +96,11 @@ void fill(Completions& result, const Model& source, const std::filesystem::path&
 }
 
 }  // namespace
+
+uint64_t completions_memory(const Model& source, const ForwardOptions& forward) {
+  const uint64_t needed = weight_bytes(source, forward);
+  return needed > weight_budget() ? 0 : needed;
+}
 
 Completions complete(const Model& source, const std::filesystem::path& file, const ForwardOptions& forward, int threads,
                      const std::function<void(double)>& progress) {

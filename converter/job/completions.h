@@ -19,8 +19,12 @@ struct Completions {
   std::string missing;  // why there are none, or none of the source
 };
 
-// Three questions where the model has a chat format, otherwise three beginnings of a text. The source is left out where
-// its weights would take more than three eighths of the machine's memory. progress may throw.
+// Bytes of the source's weights when it continues them; 0: these would be more than three eighths of the machine's
+// memory, and the source is left out.
+uint64_t completions_memory(const Model& model, const ForwardOptions& forward);
+
+// Three questions where the model has a chat format, otherwise three beginnings of a text. progress may
+// throw.
 Completions complete(const Model& model, const std::filesystem::path& file, const ForwardOptions& forward, int threads,
                      const std::function<void(double)>& progress);
 

@@ -129,8 +129,8 @@ class Conversion {
       if (options_.follows_prefix() && group.layer >= 0) {
         if (!block_finished(group.layer)) quantize_block(group.layer);
       } else if (!parts_[index]) {
-        const at::Tensor hessian = group.needs_hessian ? hessian_of(group) : at::Tensor();
-        write(index, hessian, {}, parts_[index], work_.part_path(group.name));
+        at::Tensor hessian = group.needs_hessian ? hessian_of(group) : at::Tensor();
+        write(index, std::move(hessian), {}, parts_[index], work_.part_path(group.name));
         accumulators_.erase(group.kind);
       }
       if (hessian_layer_ >= 0 && block_finished(hessian_layer_)) save_hidden();
@@ -164,12 +164,12 @@ class Conversion {
   int64_t steps_while_quantizing() const { return progressive_.total_steps(); }
 
  private:
-  void write(size_t index, const at::Tensor& hessian, std::unique_ptr<Correction> correction,
-             std::unique_ptr<fb::PartT>& part, const std::filesystem::path& path) {
+  void write(size_t index, at::Tensor hessian, std::unique_ptr<Correction> correction, std::unique_ptr<fb::PartT>& part,
+             const std::filesystem::path& path) {
     const PlannedGroup& group = plan_.groups[index];
     const double cost = costs_.group(group, options_);
     part = std::make_unique<fb::PartT>(write_group(
-        group, progressive_.model(), options_, work_.fingerprint(), hessian, std::move(correction),
+        group, progressive_.model(), options_, work_.fingerprint(), std::move(hessian), std::move(correction),
         [&](const PlannedLinear& l) { return curvatures_.of(group, l); }, path,
         [&](double fraction) { reporter_.progress(group.name, done_ + fraction * cost); }));
     done_ += cost;
@@ -236,10 +236,10 @@ class Conversion {
     const bool bf16 = bf16_is_faster(c10::kCPU);  // where the stages run
     const bool making = !block_finished(layer);
     if (making) progressive_.prepare(layer, parts_, tokens(), sequences_, done_);
-    const int64_t at_once = std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / hidden_.size(1));
+    const int64_t at_once = pass_.forward_options().sequences_per_pass(hidden_.size(1));
     BlockStages quantized(model_.architecture(), hidden_, at_once, bf16);
     std::optional<BlockStages> source;
-    const at::Tensor beside = making ? hidden_.clone() : at::Tensor();
+    at::Tensor beside = making ? hidden_.clone() : at::Tensor();
     if (making) source.emplace(model_.architecture(), beside, at_once, bf16);
     const double cost = block_cost(layer) / 4;
     const bool raw = making && tuner_.enabled();  // all of the block anew, until it is trained as a whole
@@ -252,7 +252,7 @@ class Conversion {
       if (raw && !part) part = read_part(path, group.name, work_.fingerprint(), true, nullptr);
       // Matrices of [K, K] in double: those of 8960 columns take 642 MB each.
       if (group.needs_hessian && group.linears[0].columns > 4096) release_free_memory();
-      const StudentGroup floats = making ? make_float_group(group, progressive_.model(), bf16) : StudentGroup();
+      StudentGroup floats = making ? make_float_group(group, progressive_.model(), bf16) : StudentGroup();
       if (!part) {
         reporter_.progress(group.name + " inputs", done_);
         Moments moments;
@@ -261,11 +261,16 @@ class Conversion {
         if (group.needs_hessian)
           moments = measure_moments(*source, quantized, floats.norm, narrow ? floats.linears[0].weight : at::Tensor());
         if (quantize) done_ += cost;
+        if (group.kind == GroupKind::kDownIn && !tuner_.enabled()) {  // nobody reads what the float block goes on to
+          source.reset();
+          beside.reset();
+          floats = {};
+        }
         std::unique_ptr<Correction> correction;
         if (group.needs_hessian) correction = std::make_unique<Correction>(moments, kCorrectionDamping, group.name);
         moments.cross.reset();
         moments.difference.reset();
-        write(i, moments.quantized, std::move(correction), part, path);
+        write(i, std::move(moments.quantized), std::move(correction), part, path);
       } else if (quantize) {
         done_ += cost;
       }

@@ -59,7 +59,7 @@ void FloatPass::block(int layer, at::Tensor& hidden, const Hook& hook,
   }
   // A few sequences at a time: temporaries stay small, and progress is seen.
   const int64_t sequences = hidden.size(0);
-  const int64_t step = std::max<int64_t>(1, forward_.tokens_per_pass / hidden.size(1));
+  const int64_t step = forward_.sequences_per_pass(hidden.size(1));
   for (int64_t begin = 0; begin < sequences; begin += step) {
     at::Tensor some = hidden.narrow(0, begin, std::min(step, sequences - begin));
     some.copy_(block.forward(some.to(forward_.device), hooks));

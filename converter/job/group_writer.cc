@@ -76,7 +76,7 @@ QuantizeOptions quantize_options(const Options& o) {
 }
 
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
-                      const at::Tensor& hessian, std::unique_ptr<Correction> correction,
+                      at::Tensor hessian, std::unique_ptr<Correction> correction,
                       const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
                       const std::filesystem::path& path, const std::function<void(double)>& progress) {
   if (group.imported) return write_imported(group, model, options, fingerprint, path);
@@ -85,7 +85,7 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
   if (group.packed()) {
     GroupJob job;
     job.name = group.name;
-    job.hessian = hessian;
+    job.hessian = std::move(hessian);
     if (group.folded_norm) job.input_norm = read_tensor(model, *group.folded_norm, group.layer, true);
     for (const PlannedLinear& l : group.linears) {
       if (!l.packed()) continue;
@@ -97,7 +97,7 @@ fb::PartT write_group(const PlannedGroup& group, const Model& model, const Optio
           {l.name, std::move(weight), l.bits, in_block, output_hessian ? output_hessian(l) : at::Tensor()});
     }
     correction.reset();  // as large as what comes
-    content.quantized = quantize_group(job, quantize_options(options), progress);
+    content.quantized = quantize_group(std::move(job), quantize_options(options), progress);
   }
   const double seconds = seconds_since(started);
   return write_part(group, model, options, fingerprint, content, seconds, path);

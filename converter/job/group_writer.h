@@ -22,7 +22,7 @@ QuantizeOptions quantize_options(const Options& options);
 // Returns the metadata written. Throws Error naming
 // the tensor if a value exceeds what 16 bits hold.
 fb::PartT write_group(const PlannedGroup& group, const Model& model, const Options& options, uint64_t fingerprint,
-                      const at::Tensor& hessian, std::unique_ptr<Correction> correction,
+                      at::Tensor hessian, std::unique_ptr<Correction> correction,
                       const std::function<at::Tensor(const PlannedLinear&)>& output_hessian,
                       const std::filesystem::path& path, const std::function<void(double)>& progress);
 

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "converter/base/error.h"
+#include "converter/job/completions.h"
 #include "converter/job/float_pass.h"
 #include "converter/job/import.h"
 #include "converter/job/preflight.h"
@@ -173,20 +174,23 @@ uint64_t sampling_memory(const Model& model, const Plan& plan, const Options& op
   return plan_sampling(model, sequences, options.calibration_length, 0, choose_forward(options)).bytes;
 }
 
-// Bytes of the largest step, over what the mapped source takes. The quantizer's share: H in double, where its Cholesky
-// factor takes its place, four forms of H in f32, and some four copies of the largest weight in f32; the codes one byte
-// each. Blocks freed but kept by malloc add a quarter (SmolLM2-135M takes 1.3 GB where the sum is 1.0).
+// Bytes of the largest step; what was read of the mapped source is given back. The quantizer's share: H in double,
+// where its Cholesky factor takes its place, three forms of H in f32, and some four copies of the largest weight in
+// f32; the codes one byte each. Blocks freed but kept by malloc add a quarter (SmolLM2-135M takes 1.3 GB where the sum
+// is 1.0).
 uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& options) {
   constexpr uint64_t kLibraries = 400u << 20;  // libtorch's code and pools
+  constexpr uint64_t kSlices = 256u << 20;     // of a matrix whose rows are worked on a few at a time
   const auto& a = model.architecture();
   const uint64_t tokens =
       plan.needs_calibration ? uint64_t(options.calibration_sequences) * uint64_t(options.calibration_length) : 0;
-  // Hidden states before and after a block; with the quantized prefix those of both, and the inputs of down.
-  const uint64_t inner = options.follows_prefix() ? (bf16_is_faster(c10::kCPU) ? 2 : 4) * uint64_t{a.intermediate} : 0;
-  // Block-wise tuning keeps a block's inputs and targets.
-  const uint64_t states = options.block_tokens > 0 ? 4 : 2;
-  const uint64_t activations = tokens * (states * 4 * uint64_t{a.hidden} + 2 * inner);
-  uint64_t quantizing = 0, forward = 0, block_weights = 0, hessians = 0;
+  const bool both = options.follows_prefix(), tuned = options.block_tokens > 0;
+  // Hidden states before and after a block, and with block-wise tuning its inputs and targets; with the quantized
+  // prefix those of both blocks, and the inputs of down, of which the float block's are gone once they are measured.
+  const uint64_t states = 4 * tokens * uint64_t{a.hidden};
+  const uint64_t inner = both ? tokens * (bf16_is_faster(c10::kCPU) ? 2 : 4) * uint64_t{a.intermediate} : 0;
+  const uint64_t activations = (tuned ? 4 : 2) * states + 2 * inner;
+  uint64_t most = 0, block_weights = 0, hessians = 0;
   int layer = -1;
   for (const PlannedGroup& group : plan.groups) {
     if (group.layer != layer) block_weights = hessians = 0;
@@ -198,20 +202,25 @@ uint64_t estimate_memory(const Model& model, const Plan& plan, const Options& op
       (l.packed() ? largest : half) = std::max(l.packed() ? largest : half, l.rows * l.columns);
     }
     hessians += group.needs_hessian ? columns * columns * 4 : 0;
+    uint64_t held = states, solver = std::min<uint64_t>(half * 6, kSlices);
     if (in_block(group)) {
       block_weights += weights;
-      forward = std::max(
-          forward, 4 * block_weights + hessians +
-                       tokens / uint64_t(std::max(1, options.calibration_sequences)) * 16 * uint64_t(a.intermediate));
+      const uint64_t pass = tokens / uint64_t(std::max(1, options.calibration_sequences)) * 16 * a.intermediate;
+      most = std::max(most, activations + 4 * block_weights + hessians + pass);
+      held = both && !tuned && group.kind == GroupKind::kDownIn ? states + inner : activations;
     }
-    const uint64_t metric = group.needs_hessian ? (8 + 3 * 4) * columns * columns + hessians : 0;
-    const uint64_t solver = group.packed() ? metric + 4 * weights + 13 * largest : 0;
-    quantizing = std::max({quantizing, solver, std::min<uint64_t>(half * 6, 256u << 20)});
+    if (group.packed()) {
+      solver = (group.needs_hessian ? (8 + 3 * 4) * columns * columns + (both ? 0 : hessians) : 0) + 4 * weights;
+      solver += in_block(group) ? 13 * largest
+                                : largest + std::min(12 * largest, kSlices);  // outside the blocks nothing mixes rows
+    }
+    most = std::max(most, held + solver);
   }
+  const uint64_t shown = options.report ? completions_memory(model, choose_forward(options)) : 0;
   return kLibraries +
-         std::max((activations + std::max(forward, quantizing)) * 5 / 4,
+         std::max(most * 5 / 4,
                   std::max({training_memory(model, plan, options), progressive_memory(model, plan, options),
-                            curvature_memory(model, plan, options), sampling_memory(model, plan, options)}));
+                            curvature_memory(model, plan, options), sampling_memory(model, plan, options), shown}));
 }
 
 }  // namespace

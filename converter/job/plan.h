@@ -46,7 +46,7 @@ struct Plan {
   uint64_t data_bytes = 0;     // data section
   uint64_t file_bytes = 0;     // exact
   uint64_t work_bytes = 0;     // most that the work directory holds
-  uint64_t memory_bytes = 0;   // estimate of the peak, mapped source not counted
+  uint64_t memory_bytes = 0;   // estimate of the peak
   bool at_most = false;        // widths are chosen later, by a budget: sizes are upper bounds
 };
 

@@ -196,8 +196,7 @@ Correction::Correction(const Moments& moments, double damping, const std::string
   const at::NoGradGuard no_grad;
   const at::Tensor& plain = moments.quantized;
   const at::Tensor& other = moments.cross.defined() ? moments.cross : moments.difference;
-  const double sum = (plain.sum(at::kDouble) + other.sum(at::kDouble)).item<double>();  // finite if every term is
-  if (!std::isfinite(sum))
+  if (!all_finite(plain) || !all_finite(other))
     throw Error(name + ": the calibration activations hold a NaN or an infinity; finite values were expected");
   if (moments.cross.defined()) {
     difference_ = moments.cross;

@@ -76,7 +76,7 @@ class Losses {
   }
   // Of all variants, in place; as many sequences at once as the float pass takes.
   void all_through(const StudentBlock& block, const at::Tensor& states) const {
-    const int64_t at_once = std::max<int64_t>(1, pass_.forward_options().tokens_per_pass / states.size(1));
+    const int64_t at_once = pass_.forward_options().sequences_per_pass(states.size(1));
     for (const at::Tensor& some : states.split(at_once)) some.copy_(through(block, some));
   }
   // Of variant i, 0: the float model's.

@@ -27,6 +27,7 @@ class Rest final : public Source {
   const std::string& format() const override { return format_; }
   const std::vector<TensorView>& tensors() const override { return tensors_; }
   std::string hash() const override { return origin_.hash(); }
+  void release(std::span<const std::byte> read) const override { origin_.release(read); }
 
  private:
   const Source& origin_;

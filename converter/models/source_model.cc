@@ -223,6 +223,9 @@ void SourceModel::read_rows(Slot slot, int layer, uint64_t begin, uint64_t end, 
       check_finite(parts_.label, tensor, target, source * columns);
     }
   }
+  // Permuted rows stay within their head, so this is what was read, or nearly.
+  const uint64_t row_bytes = tensor.bytes / rows;
+  parts_.source->release({tensor.data + begin * row_bytes, (end - begin) * row_bytes});
 }
 
 }  // namespace svq::convert

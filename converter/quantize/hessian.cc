@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "converter/base/error.h"
 #include "converter/quantize/cholesky.h"
@@ -13,6 +14,17 @@
 #include "converter/quantize/products.h"
 
 namespace svq::convert {
+
+bool all_finite(const at::Tensor& x) {
+  constexpr int64_t kElements = int64_t{1} << 20;
+  const at::Tensor flat = x.reshape({-1});
+  // A sum is finite only if every term is (or it overflows, which f64 does not with f32 terms).
+  for (int64_t begin = 0; begin < flat.numel(); begin += kElements) {
+    const at::Tensor slice = flat.narrow(0, begin, std::min(kElements, flat.numel() - begin));
+    if (!std::isfinite(slice.sum(at::kDouble).item<double>())) return false;
+  }
+  return true;
+}
 
 HessianAccumulator::HessianAccumulator(int64_t columns) : columns_(columns) {}
 

@@ -9,6 +9,9 @@
 
 namespace svq::convert {
 
+// Of an f32 tensor. Slices of it are summed, as libtorch's sums in f64 copy all that they are of.
+bool all_finite(const at::Tensor& x);
+
 // Sums x xᵀ in f32 over batches of tokens. Only the upper block triangle is computed.
 class HessianAccumulator {
  public:

@@ -32,11 +32,6 @@ int64_t rows_at_once(int64_t columns) {
 
 constexpr int64_t kWidestSearch = 4096;  // columns
 
-bool all_finite(const at::Tensor& x) {
-  // A sum is finite only if every term is (or it overflows, which f64 does not with f32 terms).
-  return std::isfinite(x.sum(at::kDouble).item<double>());
-}
-
 std::string shape_text(const at::Tensor& x) {
   std::string text = "[";
   for (int64_t i = 0; i < x.dim(); ++i) text += (i ? ", " : "") + std::to_string(x.size(i));
@@ -74,8 +69,8 @@ class Progress {
 
 class GroupQuantizer {
  public:
-  GroupQuantizer(const GroupJob& job, const QuantizeOptions& options, const std::function<void(double)>& progress)
-      : job_(job),
+  GroupQuantizer(GroupJob job, const QuantizeOptions& options, const std::function<void(double)>& progress)
+      : job_(std::move(job)),
         options_(options),
         unisvq_(options.method == Method::kUnisvq),
         columns_(check()),
@@ -172,7 +167,9 @@ class GroupQuantizer {
   void prepare_metric() {
     basis_ = unisvq_ ? lattice_basis(options_, job_.name) : at::eye(options_.group_dim, at::kFloat);
     if (!job_.hessian.defined()) return;
+    const double work = hessian_work();
     at::Tensor h = transform_hessian(job_.hessian, effective_, result_.rotation);
+    job_.hessian.reset();
     score_hessian_ = h.to(at::kFloat);
     if (options_.method != Method::kRtn) {
       // The magnitude of the maps does not matter here: one metric serves every width.
@@ -180,7 +177,7 @@ class GroupQuantizer {
       metric_.factor = factor_hessian(h, options_.damping, job_.name + " (" + job_.linears.front().name + ")");
       metric_.hessian = h.to(at::kFloat).contiguous();
     }
-    progress_.advance(hessian_work());
+    progress_.advance(work);
   }
 
   // The closed-form steps of every linear, and one set of maps for every width. The magnitude of a linear goes into
@@ -332,7 +329,7 @@ class GroupQuantizer {
     out.relative_error = reference > 0 ? std::max(error, 0.0) / reference : 0.0;
   }
 
-  const GroupJob& job_;
+  GroupJob job_;
   const QuantizeOptions& options_;
   const bool unisvq_;
   const int64_t columns_;
@@ -349,10 +346,10 @@ class GroupQuantizer {
 
 }  // namespace
 
-QuantizedGroup quantize_group(const GroupJob& job, const QuantizeOptions& options,
+QuantizedGroup quantize_group(GroupJob job, const QuantizeOptions& options,
                               const std::function<void(double)>& progress) {
   const at::NoGradGuard no_grad;
-  return GroupQuantizer(job, options, progress).run();
+  return GroupQuantizer(std::move(job), options, progress).run();
 }
 
 }  // namespace svq::convert

@@ -76,7 +76,8 @@ struct QuantizedGroup {
 };
 
 // progress(fraction) is called between steps of the work, from the calling thread; may be empty.
-QuantizedGroup quantize_group(const GroupJob& job, const QuantizeOptions& options,
+// A job that is moved in gives its Hessian's memory back as soon as it has been rotated.
+QuantizedGroup quantize_group(GroupJob job, const QuantizeOptions& options,
                               const std::function<void(double)>& progress = {});
 
 // The weights [N, K] f32 that a quantized linear stands for, as applied to the (normalised, unweighted when the norm is

@@ -340,7 +340,12 @@ void GgufFile::parse() {
 std::string GgufFile::hash() const {
   Hasher hasher;
   hasher.add("gguf", bytes_);
+  release(bytes_);
   return hasher.hex();
+}
+
+void GgufFile::release(std::span<const std::byte> read) const {
+  if (file_) file_->release(read);
 }
 
 void GgufFile::wrong_type(std::string_view key, const GgufValue& value, const char* expected) const {

@@ -37,6 +37,7 @@ class GgufFile final : public Source {
   const std::string& format() const override { return format_; }
   const std::vector<TensorView>& tensors() const override { return tensors_; }
   std::string hash() const override;
+  void release(std::span<const std::byte> read) const override;
 
   const std::string& label() const { return label_; }
   uint64_t file_bytes() const { return bytes_.size(); }

@@ -20,6 +20,9 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   uint64_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
+  // What lies wholly within `read` no longer counts as this process's memory; reading it again brings it back, from the
+  // system's cache as a rule. Bytes outside the mapping are left alone.
+  void release(std::span<const std::byte> read) const;
 
  private:
   std::filesystem::path path_;

@@ -188,10 +188,17 @@ uint64_t SafetensorsDirectory::file_bytes() const {
   return total;
 }
 
+void SafetensorsDirectory::release(std::span<const std::byte> read) const {
+  for (const auto& file : files_) file.release(read);  // one of them holds it
+}
+
 std::string SafetensorsDirectory::hash() const {
   namespace fs = std::filesystem;
   Hasher hasher;
-  for (const auto& file : files_) hasher.add(file.path().filename().string(), file.bytes());
+  for (const auto& file : files_) {
+    hasher.add(file.path().filename().string(), file.bytes());
+    file.release(file.bytes());
+  }
   std::set<fs::path> small;
   std::error_code failed;
   for (const auto& entry : fs::directory_iterator(directory_, failed)) {

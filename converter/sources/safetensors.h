@@ -24,6 +24,7 @@ class SafetensorsDirectory final : public Source {
   const std::vector<TensorView>& tensors() const override { return tensors_; }
   // Of the tensors' files, in the order of their names, and the small files beside them (*.json, *.jinja, *.model).
   std::string hash() const override;
+  void release(std::span<const std::byte> read) const override;
 
   const std::filesystem::path& directory() const { return directory_; }
   uint64_t file_bytes() const;  // of the tensors' files

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,8 @@ class Source {
   const TensorView* find(std::string_view name) const;  // null if absent
   // XXH3-128, hex, of everything that the conversion depends on (tensors' bytes, metadata files). Reads it all once.
   virtual std::string hash() const = 0;
+  // Bytes of tensors that have been read and will not be for a while: mapped pages leave this process's memory.
+  virtual void release(std::span<const std::byte>) const {}
 };
 
 // Rows [row_begin, row_end) of a tensor (a vector counts as one row) as f32, row-major. No check for NaN.

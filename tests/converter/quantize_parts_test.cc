@@ -127,6 +127,21 @@ INSTANTIATE_TEST_SUITE_P(
 
 // ---------------------------------------------------------------- Hessian
 
+TEST(Hessian, OneValueThatIsNotFiniteIsFoundWhereverItStands) {
+  constexpr int64_t kRows = 3, kColumns = (1 << 19) + 1;
+  at::Tensor x = at::full({kRows, kColumns}, std::numeric_limits<float>::max(), at::kFloat);
+  EXPECT_TRUE(all_finite(x));
+  EXPECT_TRUE(all_finite(x.t()));
+  EXPECT_TRUE(all_finite(at::empty({0, 4}, at::kFloat)));
+  for (const int64_t at : {int64_t{0}, int64_t{1} << 20, kRows * kColumns - 1}) {
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      at::Tensor one = x.clone();
+      one.view({-1})[at] = bad;
+      EXPECT_FALSE(all_finite(one)) << at << " " << bad;
+    }
+  }
+}
+
 TEST(Hessian, AccumulatorIsTheMeanOverAllBatches) {
   for (const int64_t columns : {7, 96, 1100}) {  // 1100: more than one panel
     const at::Tensor x = normal({50, columns}, "x");

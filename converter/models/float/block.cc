@@ -57,7 +57,7 @@ FloatBlock FloatBlock::load(const Model& model, int layer, const ForwardOptions&
   block.n_kv_heads_ = a.n_kv_heads;
   block.head_dim_ = a.head_dim;
   block.window_ = a.sliding_window;
-  block.tokens_per_pass_ = options.tokens_per_pass;
+  block.options_ = options;
   block.eps_ = a.norm_eps;
   block.architecture_ = &a;
   const auto vector = [&](Slot slot) {
@@ -109,8 +109,8 @@ at::Tensor FloatBlock::attention(const at::Tensor& x, int64_t sequences, const R
 }
 
 void FloatBlock::add_feed_forward(at::Tensor x, const BlockHooks& hooks) const {
-  for (int64_t begin = 0; begin < x.size(0); begin += tokens_per_pass_) {
-    at::Tensor part = x.narrow(0, begin, std::min(tokens_per_pass_, x.size(0) - begin));
+  for (int64_t begin = 0; begin < x.size(0); begin += options_.tokens_per_pass) {
+    at::Tensor part = x.narrow(0, begin, std::min(options_.tokens_per_pass, x.size(0) - begin));
     const at::Tensor normalised = rms_norm(part, ffn_norm, eps_);
     if (hooks.ffn_in) hooks.ffn_in(normalised);
     const at::Tensor inner = silu_and_multiply(gate(normalised), up(normalised));
@@ -122,7 +122,7 @@ void FloatBlock::add_feed_forward(at::Tensor x, const BlockHooks& hooks) const {
 at::Tensor FloatBlock::forward(const at::Tensor& hidden, const BlockHooks& hooks) const {
   const int64_t batch = hidden.size(0), length = hidden.size(1), width = hidden.size(2);
   const RopeTables rope = rope_tables(*architecture_, 0, length, hidden.device());
-  const int64_t sequences_per_pass = std::max<int64_t>(1, tokens_per_pass_ / std::max<int64_t>(1, length));
+  const int64_t sequences_per_pass = options_.sequences_per_pass(length);
   at::Tensor out = hidden.clone(at::MemoryFormat::Contiguous);
   for (int64_t begin = 0; begin < batch; begin += sequences_per_pass) {
     const int64_t sequences = std::min(sequences_per_pass, batch - begin);

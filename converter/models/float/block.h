@@ -59,7 +59,8 @@ class FloatBlock {
   // x + down(silu(gate(n)) ⊙ up(n)), n = ffn_norm(x). In place.
   void add_feed_forward(at::Tensor x, const BlockHooks& hooks) const;
 
-  int64_t n_heads_ = 0, n_kv_heads_ = 0, head_dim_ = 0, window_ = 0, tokens_per_pass_ = 0;
+  int64_t n_heads_ = 0, n_kv_heads_ = 0, head_dim_ = 0, window_ = 0;
+  ForwardOptions options_;
   double eps_ = 0;
   const fb::ArchitectureT* architecture_ = nullptr;  // the model's
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include <c10/core/Device.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace svq::convert {
@@ -13,6 +14,9 @@ struct ForwardOptions {
   bool bf16_linears = false;
   // Tokens whose intermediate activations exist at a time.
   int64_t tokens_per_pass = 2048;
+  int64_t sequences_per_pass(int64_t length) const {
+    return std::max<int64_t>(1, tokens_per_pass / std::max<int64_t>(1, length));
+  }
 };
 
 }  // namespace svq::convert
