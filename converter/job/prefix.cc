@@ -1,7 +1,6 @@
 #include "converter/job/prefix.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <utility>
 

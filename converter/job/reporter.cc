@@ -208,7 +208,9 @@ void Reporter::plan(const Model& model, const Plan& plan, const Options& options
                                  static_cast<double>(std::max<uint64_t>(1, plan.block_weights))));
   line("memory",
        fmt::format("about {}{}", format_bytes(plan.memory_bytes),
-                   options.trains() ? "; training is faster with more, and takes up to half of what is free" : ""));
+                   options.trains() || options.curvature_count() > 0
+                       ? "; backward passes are faster with more, and take up to half of what is free"
+                       : ""));
   for (const auto& d : disk)
     line("disk",
          fmt::format("{}: {} needed, {} free", d.where.string(), format_bytes(d.needed), format_bytes(d.available)));
