@@ -23,8 +23,7 @@ struct Completions {
 // memory, and the source is left out.
 uint64_t completions_memory(const Model& model, const ForwardOptions& forward);
 
-// Three questions where the model has a chat format, otherwise three beginnings of a text. progress may
-// throw.
+// Three questions where the model has a chat format, otherwise three beginnings of a text. progress may throw.
 Completions complete(const Model& model, const std::filesystem::path& file, const ForwardOptions& forward, int threads,
                      const std::function<void(double)>& progress);
 
