@@ -218,9 +218,9 @@ class Conversion {
     done_ += cost;
   }
 
-  // Forward, backward to the inputs, and the outer products.
+  // Forward, backward to the inputs, and half of the outer products, which are symmetric.
   double curvature_cost() const {
-    double per_token = 2 * static_cast<double>(plan_.parameters);
+    double per_token = 4 * static_cast<double>(plan_.parameters);
     for (const PlannedGroup& g : plan_.groups) {
       for (const PlannedLinear& l : g.linears) {
         if (has_curvature(g, l)) per_token += static_cast<double>(l.rows) * static_cast<double>(l.rows);
