@@ -63,6 +63,8 @@ struct AttendQuery {
   float* state = nullptr;
 };
 
+inline constexpr float kCodeUnit = 0x1p-24f;  // of decode_block
+
 struct Table {
   const char* name;
   Isa isa;
@@ -92,9 +94,6 @@ struct Table {
   void (*gemm)(const Packed& w, const void* panel, uint32_t n_tokens, uint32_t block_begin, uint32_t block_end,
                int32_t* acc, size_t acc_stride);
 
-  // ---- gemv_f32/ ---- acc[r] = Σ_k code[r,k] zf[k] in f32 (activations not rounded); only to measure int8's effect.
-  void (*gemv_f32)(const Packed& w, const float* zf, uint32_t block_begin, uint32_t block_end, float* acc);
-
   // ---- output_transform/ ---- y = scale ⊙ Hᵀ(v) + bias, v[r] given in place; scale f16 or null, bias f32 or null.
   // dequantize: v[r] = delta·acc[r] + offset; offset is beta + m·lost, m the middle of the codes.
   void (*dequantize)(const int32_t* acc, float delta, float offset, uint32_t n, float* v);
@@ -103,6 +102,9 @@ struct Table {
 
   // ---- lookup/ ---- one row of a packed linear: w[k] = A_g · code + B_g, f32 [K], before H_inᵀ and scales.
   void (*decode_row)(const Packed& w, const Affine& a, uint32_t row, float* out);
+  // The codes of 16 rows times kCodeUnit, f16 [16, K] (padding rows give 0): for matmul_f16 with z in f32, to measure
+  // what its rounding to int8 costs.
+  void (*decode_block)(const Packed& w, uint32_t block, uint16_t* out);
 
   // ---- matmul_f16/ ---- y[t][r] = Σ_k w[r,k] x[t][k], w f16 row-major [rows, columns], rows [row_begin, row_end),
   // f32. y points at row 0. The order of each sum depends on `columns` alone.

@@ -16,7 +16,6 @@
 #include "kernels-neon/elementwise/elementwise.h"
 #include "kernels-neon/gemm/gemm.h"
 #include "kernels-neon/gemv/gemv.h"
-#include "kernels-neon/gemv_f32/gemv_f32.h"
 #include "kernels-neon/input_transform/input_transform.h"
 #include "kernels-neon/lookup/lookup.h"
 #include "kernels-neon/matmul_f16/matmul_f16.h"
@@ -39,10 +38,10 @@ constexpr Table kScalarTable = {
     .gemm_panel = scalar::gemm_panel,
     .gemm_pack = scalar::gemm_pack,
     .gemm = scalar::gemm,
-    .gemv_f32 = scalar::gemv_f32,
     .dequantize = scalar::dequantize,
     .rotate_scale = scalar::rotate_scale,
     .decode_row = scalar::decode_row,
+    .decode_block = scalar::decode_block,
     .matmul_f16 = scalar::matmul_f16,
     .row_f16 = scalar::row_f16,
     .rmsnorm = scalar::rmsnorm,
@@ -68,7 +67,6 @@ constexpr Table make_avx2() {
   t.gemv = avx2::gemv;
   t.gemm = avx2::gemm;
   t.gemm_pack = avx2::gemm_pack;
-  t.gemv_f32 = avx2::gemv_f32;
   t.dequantize = avx2::dequantize;
   t.rotate_scale = avx2::rotate_scale;
   t.matmul_f16 = avx2::matmul_f16;
@@ -105,7 +103,6 @@ constexpr Table make_avx512() {
   t.gemv = avx512::gemv;
   t.gemm = avx512::gemm;
   t.gemm_pack = avx512::gemm_pack;
-  t.gemv_f32 = avx512::gemv_f32;
   t.dequantize = avx512::dequantize;
   t.rotate_scale = avx512::rotate_scale;
   t.matmul_f16 = avx512::matmul_f16;

@@ -2,7 +2,6 @@
 #pragma once
 #include "kernels-neon/attention/attention.h"
 #include "kernels-neon/elementwise/elementwise.h"
-#include "kernels-neon/gemv_f32/gemv_f32.h"
 #include "kernels-neon/input_transform/input_transform.h"
 #include "kernels-neon/kernels.h"
 #include "kernels-neon/matmul_f16/matmul_f16.h"
@@ -16,7 +15,6 @@ constexpr Table with_sse(Table t) {
   t.rotate = sse::rotate;
   t.scale_rotate = sse::scale_rotate;
   t.affine_quantize = sse::affine_quantize;
-  t.gemv_f32 = sse::gemv_f32;
   t.dequantize = sse::dequantize;
   t.rotate_scale = sse::rotate_scale;
   t.matmul_f16 = sse::matmul_f16;

@@ -103,7 +103,8 @@ double runtime_perplexity(const std::filesystem::path& file, const at::Tensor& t
   return run_file(file, [&](const svq::Model& model) {
     const int64_t vocab = model.info().vocab, length = tokens.size(1);
     svq::Session session(model, {.context = length, .threads = threads, .activations = activations});
-    const int64_t slice = std::clamp<int64_t>((int64_t{16} << 20) / (4 * vocab), 1, 64);
+    // Up to 256 MB of logits; with float activations the runtime decodes all codes anew for each 256 tokens.
+    const int64_t slice = std::clamp<int64_t>((int64_t{256} << 20) / (4 * vocab), 1, 256);
     double sum = 0;
     for (int64_t s = 0; s < tokens.size(0); ++s) {
       session.truncate(0);

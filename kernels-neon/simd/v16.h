@@ -45,14 +45,6 @@ struct V16 {
   static void store_i8(int8_t* p, F x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
   }
-  using Codes = __m512i;
-  static Codes load_codes(const uint8_t* p) {
-    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  template <int Shift>
-  static F crumb(Codes c, int mask) {
-    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(c, Shift), _mm512_set1_epi32(mask)));
-  }
 
   static __m256 upper(F x) { return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)); }
   static __m128 fold(F x) {
@@ -92,11 +84,6 @@ struct V16 {
   static F sum_of_quads(F x) {
     x = add(x, _mm512_shuffle_f32x4(x, x, 0x4E));
     return add(x, _mm512_shuffle_f32x4(x, x, 0xB1));
-  }
-  static void sum_quads(F x, float* out) {
-    float l[16];
-    store(l, x);
-    for (int i = 0; i < 4; ++i) out[i] = (l[4 * i] + l[4 * i + 1]) + (l[4 * i + 2] + l[4 * i + 3]);
   }
 
   static F round(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -81,18 +81,6 @@ struct V4 {
     const int32_t four = _mm_cvtsi128_si32(_mm_packs_epi16(words, words));
     std::memcpy(p, &four, 4);
   }
-  // Crumb at bit `shift` of four bytes, masked.
-  using Codes = __m128i;
-  static Codes load_codes(const uint8_t* p) {
-    int32_t four;
-    std::memcpy(&four, p, 4);
-    const __m128i zero = _mm_setzero_si128();
-    return _mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero);
-  }
-  template <int Shift>
-  static F crumb(Codes c, int mask) {
-    return _mm_cvtepi32_ps(_mm_and_si128(_mm_srli_epi32(c, Shift), _mm_set1_epi32(mask)));
-  }
 
   // (l0 + l2) + (l1 + l3)
   static float sum(F x) {
@@ -120,12 +108,6 @@ struct V4 {
   // Over the quads, place by place; every quad of the result is the same.
   static F largest_of_quads(F x) { return x; }
   static F sum_of_quads(F x) { return x; }
-  // Sum over each group of four lanes, to out[lane / 4].
-  static void sum_quads(F x, float* out) {
-    float l[4];
-    store(l, x);
-    out[0] = (l[0] + l[1]) + (l[2] + l[3]);
-  }
 
   // Round to the nearest integer, and 2^n for integral n in [−126, 127].
   static F round(F x) { return _mm_cvtepi32_ps(_mm_cvtps_epi32(x)); }

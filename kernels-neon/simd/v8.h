@@ -46,14 +46,6 @@ struct V8 {
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
   }
-  using Codes = __m256i;
-  static Codes load_codes(const uint8_t* p) {
-    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-  }
-  template <int Shift>
-  static F crumb(Codes c, int mask) {
-    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(c, Shift), _mm256_set1_epi32(mask)));
-  }
 
   static __m128 fold(F x) { return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)); }
   static float sum(F x) {
@@ -79,11 +71,6 @@ struct V8 {
   }
   static F largest_of_quads(F x) { return max(x, _mm256_permute2f128_ps(x, x, 1)); }
   static F sum_of_quads(F x) { return add(x, _mm256_permute2f128_ps(x, x, 1)); }
-  static void sum_quads(F x, float* out) {
-    float l[8];
-    store(l, x);
-    for (int i = 0; i < 2; ++i) out[i] = (l[4 * i] + l[4 * i + 1]) + (l[4 * i + 2] + l[4 * i + 3]);
-  }
 
   static F round(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static F exp2_integral(F n) {

@@ -42,6 +42,7 @@ CpuBackend::CpuBackend(const Weights& weights, const CpuOptions& options, const 
     s.rotate = arena.take<float>(std::max(w_.max_columns, w_.max_rotation));
     s.row = arena.take<float>(std::max(w_.max_columns, kTileRows));
     s.attended = arena.take<float>(uint64_t{kAttendQueries} * w_.config.head_dim);
+    s.block = arena.take<uint16_t>(options_.float_activations ? format::kRowTile * uint64_t{w_.max_columns} : 0);
   }
 }
 

@@ -57,6 +57,7 @@ class CpuBackend final : public Backend {
     float* rotate;              // (max_columns, max_rotation: the larger)
     float* row;                 // (max_columns, kTileRows: the larger)
     float* attended;            // (kAttendQueries, head_dim) of one span
+    uint16_t* block;            // (16, max_columns) codes in f16, for float activations
     uint64_t unpolled = 0;      // work since its last poll
   };
   struct Target {  // one linear of a group and where its outputs go

@@ -215,8 +215,10 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
                                  uint32_t thread) {
   const Linear& l = *target.linear;
   Scratch& s = scratch_[thread];
-  const bool token_by_token = n < kGemmTokens || options_.float_activations;
-  const uint32_t tile = token_by_token ? tile_blocks(l.columns) : kTileRows / format::kRowTile;
+  const bool token_by_token = n < kGemmTokens;
+  const uint32_t tile = options_.float_activations ? 1
+                        : token_by_token           ? tile_blocks(l.columns)
+                                                   : kTileRows / format::kRowTile;
   // Scales and bias act on rows alone unless a rotation comes first.
   const bool scale_here = l.output_rotation.kind == 0;
   const float middle = format::middle_code(l.bits);
@@ -225,15 +227,19 @@ void CpuBackend::multiply_packed(uint32_t n, const Target& target, uint32_t bloc
     const uint32_t tile_end = std::min(block + tile, block_end);
     const uint32_t row = block * format::kRowTile, rows = std::min(tile_end * format::kRowTile, l.rows) - row;
     if (stopped(thread, uint64_t{rows} * l.columns * l.bits / 8 * n)) return;
-    if (!token_by_token) k_.gemm(l.packed, panel_, n, block, tile_end, s.acc, kTileRows);
+    auto* const sums = reinterpret_cast<float*>(s.acc);
+    if (options_.float_activations) {
+      k_.decode_block(l.packed, block, s.block);
+      k_.matmul_f16(s.block, l.columns, 0, format::kRowTile, z_, k_pad_, n, sums, kTileRows);
+    } else if (!token_by_token) {
+      k_.gemm(l.packed, panel_, n, block, tile_end, s.acc, kTileRows);
+    }
     for (uint32_t t = 0; t < n; ++t) {
       const kernels::Quantized& q = quantized_[t];
       float* out = target.row(t) + row;
       const float offset = q.beta + middle * q.lost;
       if (options_.float_activations) {
-        auto* acc = reinterpret_cast<float*>(s.acc);
-        k_.gemv_f32(l.packed, z_ + size_t{t} * k_pad_, block, tile_end, acc);
-        for (uint32_t r = 0; r < rows; ++r) out[r] = acc[r] + q.beta;
+        for (uint32_t r = 0; r < rows; ++r) out[r] = sums[size_t{t} * kTileRows + r] / kernels::kCodeUnit + q.beta;
       } else if (token_by_token) {
         k_.gemv(l.packed, q.z, block, tile_end, s.acc);
         k_.dequantize(s.acc, q.delta, offset, rows, out);

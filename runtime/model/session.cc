@@ -14,13 +14,14 @@ namespace {
 
 constexpr uint32_t kDefaultContext = 4096;
 constexpr uint32_t kChunk = 64, kGpuChunk = 128;
+constexpr uint32_t kFloatChunk = 256;    // with float activations, where each chunk decodes all codes anew
 constexpr uint32_t kDefaultThreads = 8;  // beyond that, memory bandwidth is shared by enough cores
 
 SessionOptions resolve(SessionOptions o, const Config& config, bool gpu = false) {
   if (gpu) o.threads = 1, o.pin_threads = false;  // the caller's, which waits
   if (o.context == 0) o.context = std::min(config.context_length, kDefaultContext);
   if (o.threads == 0) o.threads = std::min(physical_cores(), kDefaultThreads);
-  if (o.chunk == 0) o.chunk = gpu ? kGpuChunk : kChunk;
+  if (o.chunk == 0) o.chunk = gpu ? kGpuChunk : o.activations == 32 ? kFloatChunk : kChunk;
   o.chunk = std::clamp(o.chunk, 1u, o.context);
   o.keep = std::min(o.keep, o.context - 1);
   return o;

@@ -193,13 +193,17 @@ TEST_P(TransformKernels, AffineAndGemvGiveTheDequantizedProduct) {
     std::vector<float> y(rows), w(n), exact(48);
     const float middle = format::middle_code(bits);
     table_->dequantize(acc.data(), out.q.delta, out.q.beta + middle * out.q.lost, rows, y.data());
-    table_->gemv_f32(m.packed, out.zf.data(), 0, 3, exact.data());
+    std::vector<uint16_t> codes(16 * n);
+    for (uint32_t block = 0; block < 3; ++block) {
+      table_->decode_block(m.packed, block, codes.data());
+      table_->matmul_f16(codes.data(), n, 0, 16, out.zf.data(), n, 1, exact.data() + 16 * block, 48);
+    }
     for (uint32_t r = 0; r < rows; ++r) {
       table_->decode_row(m.packed, maps.affine, r, w.data());
       double sum = 0;
       for (uint32_t k = 0; k < n; ++k) sum += static_cast<double>(w[k]) * u[k];
       const double top = (1 << bits) - 1, spread = std::sqrt(((top + 1) * (top + 1) - 1) / 12);  // of uniform codes
-      ASSERT_NEAR(exact[r] + out.q.beta, sum, 1e-5 * n * top) << bits;
+      ASSERT_NEAR(exact[r] / kCodeUnit + out.q.beta, sum, 1e-5 * n * top) << bits;
       // 5 sigma of the rounding errors, uniform over delta.
       ASSERT_NEAR(y[r], sum, 5 * 0.29 * out.q.delta * spread * std::sqrt(static_cast<double>(n))) << bits;
     }

@@ -17,8 +17,9 @@ double log_probability(std::span<const float> logits, svq_token token) {
 Scorer::Scorer(svq_session* session, uint32_t vocab)
     : session_(session),
       vocab_(vocab),
-      // About 16 MB of logits: a large vocabulary must not cost more memory than the model.
-      slice_(std::clamp<size_t>((size_t{16} << 20) / (sizeof(float) * vocab), 1, 64)),
+      // At most 40 MB of logits: a large vocabulary must not cost more memory than the model, and 64 tokens are the
+      // runtime's chunk.
+      slice_(std::clamp<size_t>((size_t{40} << 20) / (sizeof(float) * vocab), 1, 64)),
       logits_(slice_ * vocab) {}
 
 void Scorer::evaluate(std::span<const svq_token> tokens) {
