@@ -1,6 +1,5 @@
 // Products with packed codes: integers are exact, whatever the instruction set, the size, the split or the batch.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "tests/kernels/support.h"
