@@ -1,4 +1,5 @@
-// Ctrl-C and termination: the first asks the conversion to stop after the current group, the second kills.
+// Ctrl-C and termination: the first asks the conversion to stop after the current group and to write what is done, the
+// second kills.
 #pragma once
 
 namespace svq::convert {

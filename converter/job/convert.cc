@@ -67,6 +67,8 @@ constexpr const char* kLossesState = "losses";  // f64 of every level of every c
 
 constexpr int64_t kCheckedSequences = 4;  // that the runtime is compared on
 constexpr int64_t kCheckedLength = 128;   // of those drawn from the file, where there are no others
+// What share of that is over with the converter's own evaluation, and with the runtime's on float activations.
+constexpr double kOwnEnd = 0.35, kFloatEnd = 0.9;
 
 constexpr double kCorrectionDamping = 0.05;  // of the mean diagonal (prefix.h)
 
@@ -101,6 +103,18 @@ struct Costs {
     return g.linears.empty() ? 0 : static_cast<double>(g.linears[0].columns);
   }
 };
+
+// What a file is made of: the finished parts, or after Ctrl-C those there are and the other linears in 16 bits.
+struct Content {
+  Options options;  // the plan's
+  Plan plan;
+  std::vector<std::unique_ptr<fb::PartT>> parts;  // of the plan's groups
+  std::vector<std::filesystem::path> files;       // with them
+  std::optional<Tuning> tuning;
+  std::string stopped;  // by the user: where, and what the file holds; empty: finished
+};
+
+constexpr const char* kRestPrefix = "rest.";  // of the parts in 16 bits of a file that Ctrl-C asked for
 
 class Conversion {
  public:
@@ -137,6 +151,46 @@ class Conversion {
       if (stop_requested()) throw Interrupted{};
     }
     return std::move(parts_);
+  }
+
+  // After run() was interrupted: its parts, and the linears without one in 16 bits, as they are trained so far. Nothing
+  // if no linear of a block has been quantized, if codes are imported, or if the disk is too full. run() is over then.
+  std::optional<Content> rest_in_floats() {
+    Content content{options_, {}, {}, {}, {}, {}};
+    size_t packed = 0, there = 0;  // linears
+    for (size_t i = 0; i < plan_.groups.size(); ++i) {
+      for (const PlannedLinear& l : plan_.groups[i].linears) {
+        if (!l.packed() || plan_.groups[i].imported) continue;
+        ++packed;
+        if (i < parts_.size() && parts_[i]) {
+          there += plan_.groups[i].layer >= 0;
+        } else {
+          content.options.overrides.emplace_back(l.name, 16);
+        }
+      }
+    }
+    if (there == 0 || imports_codes(model_)) return std::nullopt;
+    const size_t missing = content.options.overrides.size() - options_.overrides.size();
+    content.plan = make_plan(model_, content.options);
+    try {
+      check_disk(disk_use(content.plan, content.options));
+    } catch (const Error& error) {
+      reporter_.warning(std::string("no file of what is done, the rest in 16 bits: ") + error.what());
+      return std::nullopt;
+    }
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const PlannedGroup& group = content.plan.groups[i];
+      content.files.push_back(work_.part_path((parts_[i] ? "" : kRestPrefix) + group.name));
+      if (!parts_[i]) {
+        reporter_.closing("writing the rest", static_cast<double>(i) / static_cast<double>(parts_.size()));
+        parts_[i] = std::make_unique<fb::PartT>(write_group(group, progressive_.model(), content.options,
+                                                            work_.fingerprint(), {}, {}, {}, content.files[i], {}));
+      }
+      content.parts.push_back(std::move(parts_[i]));
+    }
+    content.stopped = fmt::format("after {} of {} linears{}", packed - missing, packed,
+                                  missing > 0 ? ": the file holds the others in 16 bits" : "");
+    return content;
   }
 
   // All sequences, read or sampled once: [S, T] i64; sequences() tells what each is for.
@@ -534,6 +588,35 @@ Allocation allocate(const Model& model, Options& options, const Plan& least, Wor
   return allocation;
 }
 
+// All the work but the file. Interrupted only where there is nothing to write.
+Content quantize(Conversion& conversion, const Model& model, const Options& options, const Plan& plan,
+                 WorkDirectory& work, Reporter& reporter) {
+  Content content{options, plan, {}, {}, {}, {}};
+  try {
+    content.parts = conversion.run();
+  } catch (const Interrupted&) {
+    auto rest = conversion.rest_in_floats();
+    if (!rest) throw;
+    return std::move(*rest);
+  }
+  for (const PlannedGroup& group : plan.groups) content.files.push_back(work.part_path(group.name));
+  if (!options.trains()) return content;
+  const double left = options.time_limit > 0 ? std::max(0.0, options.time_limit - work.seconds_spent()) : INFINITY;
+  const at::Tensor& tokens = conversion.tokens();
+  Finetune finetune(model, options, plan, work, reporter, conversion.pass(), tokens, conversion.sequences(),
+                    conversion.steps_while_quantizing());
+  try {
+    content.tuning = finetune.run(content.parts, left);
+  } catch (const Interrupted&) {  // before its first step
+    content.stopped = "before fine-tuning";
+    return content;
+  }
+  for (size_t i = 0; i < content.files.size(); ++i)
+    content.files[i] = Finetune::tuned_path(work.path(), plan.groups[i].name);
+  if (finetune.stopped()) content.stopped = "during fine-tuning: the file holds what was reached";
+  return content;
+}
+
 }  // namespace
 
 void convert(const Options& options, Reporter& reporter) {
@@ -577,31 +660,15 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
     reporter.allocation(*report.allocation, plan);
   }
   Conversion conversion(model, options, plan, work, reporter);
-  auto parts = conversion.run();
-
-  std::optional<Tuning> tuning;
-  bool stopped = false;
-  std::function<std::filesystem::path(const std::string&)> part_file = [&](const std::string& name) {
-    return work.part_path(name);
-  };
-  if (options.trains()) {
-    const double left = options.time_limit > 0 ? std::max(0.0, options.time_limit - work.seconds_spent()) : INFINITY;
-    const at::Tensor& tokens = conversion.tokens();
-    Finetune finetune(model, options, plan, work, reporter, conversion.pass(), tokens, conversion.sequences(),
-                      conversion.steps_while_quantizing());
-    tuning = finetune.run(parts, left);
-    stopped = finetune.stopped();
-    part_file = [path = work.path()](const std::string& name) { return Finetune::tuned_path(path, name); };
-  }
-
+  Content content = quantize(conversion, model, options, plan, work, reporter);
+  plan = content.plan;
+  const std::vector<std::unique_ptr<fb::PartT>>& parts = content.parts;
   std::vector<const fb::PartT*> pointers;
-  std::vector<std::filesystem::path> files;
   Summary summary;
   std::map<std::string, std::vector<double>> errors;
   for (size_t i = 0; i < parts.size(); ++i) {
     const PlannedGroup& group = plan.groups[i];
     pointers.push_back(parts[i].get());
-    files.push_back(part_file(group.name));
     for (size_t j = 0; j < group.linears.size(); ++j) {
       const PlannedLinear& l = group.linears[j];
       summary.linears.push_back({l.name, slot_name(l.slot), l.rows, l.columns, l.bits, parts[i]->relative_errors[j]});
@@ -611,11 +678,16 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   }
   std::vector<double> measures;
   for (const std::string& name : measured_parts(plan)) measures.push_back(geometric_mean(errors[name]));
-  if (tuning) {
-    for (double value : tuning_measures(*tuning)) measures.push_back(value);
+  if (content.tuning) {
+    for (double value : tuning_measures(*content.tuning)) measures.push_back(value);
   }
-  fb::ModelT metadata = describe_model(model, plan, options, source_hash, calibration_hash, measures);
+  fb::ModelT metadata = describe_model(model, plan, content.options, source_hash, calibration_hash, measures);
   assemble(metadata, pointers);
+  const auto stop = [&](const std::string& where) {
+    content.stopped = where;
+    const char partial = 1;
+    work.save(kPartialState, std::as_bytes(std::span(&partial, 1)));  // the same command may overwrite the file
+  };
   const auto check = [&](const std::filesystem::path& file) {
     const auto begun = Clock::now();
     RuntimeCheck result;
@@ -624,55 +696,62 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
         result.held_out ? select(conversion.tokens(), spread(conversion.sequences().held_out, kCheckedSequences))
                         : runtime_tokens(file, kCheckedSequences, kCheckedLength, options.seed, options.threads);
     result.tokens = tokens.numel();
-    const auto progress = [&](double) {
-      reporter.progress("running the file", reporter.done());
-      if (stop_requested()) throw Interrupted{};
+    const auto progress = [&](double begin, double end) {
+      return [&reporter, begin, end](double fraction) {
+        reporter.closing("running the file", begin + (end - begin) * fraction);
+        if (stop_requested()) throw Interrupted{};
+      };
     };
-    const Agreement quality = measure_parts(model, plan, pointers, files, conversion.pass(), tokens, progress);
-    if (result.held_out) summary.quality = quality;
-    result.converter = quality.perplexity;
-    result.runtime_float = runtime_perplexity(file, tokens, 32, options.threads, progress);
-    result.runtime = runtime_perplexity(file, tokens, 8, options.threads, progress);
-    result.seconds = seconds_since(begun);
-    require_agreement(result, options.output);
-    summary.runtime = result;
+    try {
+      const Agreement quality =
+          measure_parts(model, plan, pointers, content.files, conversion.pass(), tokens, progress(0, kOwnEnd));
+      if (result.held_out) summary.quality = quality;
+      result.converter = quality.perplexity;
+      result.runtime_float = runtime_perplexity(file, tokens, 32, options.threads, progress(kOwnEnd, kFloatEnd));
+      result.runtime = runtime_perplexity(file, tokens, 8, options.threads, progress(kFloatEnd, 1));
+      result.seconds = seconds_since(begun);
+      require_agreement(result, options.output);
+      summary.runtime = result;
+    } catch (const Interrupted&) {
+      stop("while the runtime ran the file, which is complete otherwise");
+    }
   };
-  const bool checked = options.check && !stopped;  // who stops it wants the file soon
-  summary.file_bytes = write_svq(options.output, metadata, files, pointers, {},
+  if (!content.stopped.empty()) stop(content.stopped);
+  const bool checked = options.check && content.stopped.empty();  // who stops it wants the file soon
+  summary.file_bytes = write_svq(options.output, metadata, content.files, pointers, {},
                                  checked ? std::function<void(const std::filesystem::path&)>(check) : nullptr);
+  for (const auto& file : content.files)
+    if (file.filename().string().starts_with(kRestPrefix)) std::filesystem::remove(file);
+  const bool stopped = !content.stopped.empty();
   if (!options.export_directory.empty() && !stopped) {
-    export_dequantized(model, plan, pointers, files, options,
-                       [&](double) { reporter.progress("dequantized export", reporter.done()); });
+    export_dequantized(model, plan, pointers, content.files, options,
+                       [&](double fraction) { reporter.closing("dequantized export", fraction); });
     reporter.note("written in 16-bit floats to " + options.export_directory.string());
   }
   summary.bits_per_weight =
       8.0 * static_cast<double>(plan.block_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.block_weights));
   summary.seconds = seconds_since(started);
   summary.total_seconds = summary.seconds + work.earlier_seconds();
-  summary.tuning = tuning;
+  summary.tuning = content.tuning;
+  summary.stopped = content.stopped;
   if (options.report) {
     report.source_hash = source_hash;
     report.calibration = describe_calibration(plan, options, calibration_hash);
     report.summary = summary;
-    report.stopped = stopped;
     if (!stopped) {
       report.completions = complete(model, options.output, conversion.pass().forward_options(), options.threads,
-                                    [&](double) { reporter.progress("completions", reporter.done()); });
+                                    [&](double fraction) { reporter.closing("completions", fraction); });
     }
     write_atomically(report_path(options), html_report(model, plan, options, report));
     reporter.note("report: " + report_path(options).string());
   }
-  if (stopped) {
-    const char partial = 1;
-    work.save(kPartialState, std::as_bytes(std::span(&partial, 1)));
-  } else {
+  if (!stopped) {
     work.remove(kPartialState);
     if (options.work.empty() && !options.keep_work) work.remove_all();
   }
   reporter.summary(plan, summary);
   if (stopped) {
-    reporter.note(
-        "stopped during fine-tuning: the file holds what was reached, and the same command goes on from there");
+    reporter.note("stopped " + content.stopped);
     throw Interrupted{};
   }
 }

@@ -34,7 +34,7 @@ Examples:
   svqconvert model.gguf -o model.svq --bits 16
       half precision, nothing quantized: the reference to compare with
 
-An interrupted conversion goes on where it stopped when the same command is given again.)";
+Ctrl-C writes a file with what is done, the rest in 16 bits; the same command goes on where it stopped.)";
 
 int available_cpus() {
   cpu_set_t set;

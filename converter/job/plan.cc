@@ -451,7 +451,9 @@ fb::ModelT describe_model(const Model& model, const Plan& plan, const Options& o
   const auto parts = measured_parts(plan);
   std::vector<std::pair<std::string, std::string>> names;
   for (const std::string& part : parts) names.emplace_back("relative_weighted_error", part);
-  for (const auto& name : tuning_measure_names(options)) names.push_back(name);
+  if (measures.size() > names.size()) {  // it was fine-tuned, not stopped before
+    for (const auto& name : tuning_measure_names(options)) names.push_back(name);
+  }
   for (size_t i = 0; i < names.size(); ++i) {
     auto measure = std::make_unique<fb::MeasureT>();
     measure->metric = names[i].first;

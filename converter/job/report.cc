@@ -58,8 +58,7 @@ class Page {
                         escape_html(model_.source_name()), escape_html(model_.source_format()),
                         format_bytes(model_.source_bytes()), escape_html(options_.output.filename().string()),
                         converter_version());
-    if (report_.stopped)
-      out_ += "<p><b>Stopped during fine-tuning:</b> the file holds what was reached; the same command goes on.</p>\n";
+    if (!s_.stopped.empty()) out_ += fmt::format("<p><b>Stopped</b> {}; the same command goes on.</p>\n", s_.stopped);
     cards();
     quality();
     sizes();

@@ -15,7 +15,6 @@ struct Report {
   Summary summary;
   std::optional<Allocation> allocation;
   Completions completions;
-  bool stopped = false;  // during fine-tuning, by the user
 };
 
 std::filesystem::path report_path(const Options& options);  // "OUTPUT.report.html"

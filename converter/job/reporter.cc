@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "converter/job/clock.h"
 #include "schema/packing.h"
 
 namespace svq::convert {
@@ -85,6 +86,11 @@ std::map<std::string, PartTotal> totals(const Plan& plan) {
   return parts;
 }
 
+// Seconds left when `finished` of the whole has taken `seconds` and `left` remains; infinite where this would be noise.
+double extrapolate(double seconds, double finished, double left) {
+  return finished < 0.01 || seconds < 1 ? INFINITY : seconds * left / finished;
+}
+
 }  // namespace
 
 uint64_t weight_bytes(uint64_t rows, uint64_t columns, int bits) {
@@ -129,7 +135,7 @@ Reporter::Reporter(const Options& options)
             : options.quiet ? Mode::kQuiet
                             : Mode::kText),
       terminal_(isatty(STDERR_FILENO) == 1),
-      started_(std::chrono::steady_clock::now()),
+      started_(Clock::now()),
       last_(started_ - std::chrono::hours(1)) {}
 
 Reporter::~Reporter() { end_progress(); }
@@ -206,11 +212,10 @@ void Reporter::plan(const Model& model, const Plan& plan, const Options& options
                              plan.at_most ? "at most " : "", format_bytes(plan.file_bytes), plan.file_bytes,
                              8.0 * static_cast<double>(plan.block_bytes) /
                                  static_cast<double>(std::max<uint64_t>(1, plan.block_weights))));
-  line("memory",
-       fmt::format("about {}{}", format_bytes(plan.memory_bytes),
-                   options.trains() || options.curvature_count() > 0
-                       ? "; backward passes are faster with more, and take up to half of what is free"
-                       : ""));
+  line("memory", fmt::format("about {}{}", format_bytes(plan.memory_bytes),
+                             options.trains() || options.curvature_count() > 0
+                                 ? "; backward passes are faster with more, and take up to half of what is free"
+                                 : ""));
   for (const auto& d : disk)
     line("disk",
          fmt::format("{}: {} needed, {} free", d.where.string(), format_bytes(d.needed), format_bytes(d.available)));
@@ -265,24 +270,18 @@ void Reporter::warning(const std::string& text) {
 void Reporter::limit(double seconds, double spent) {
   limit_ = seconds;
   spent_ = spent;
-  limited_ = std::chrono::steady_clock::now();
+  limited_ = Clock::now();
 }
 
 void Reporter::start_work(double total, double done_before) {
   total_ = std::max(total, 1e-9);
   start_ = done_ = done_before;
-  started_ = std::chrono::steady_clock::now();
+  started_ = Clock::now();
 }
 
 double Reporter::seconds_left(double done) const {
-  const auto since = [](auto then) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - then).count();
-  };
-  if (limit_ > 0) return std::max(0.0, limit_ - spent_ - since(limited_));
-  const double seconds = since(started_);
-  // Below these the estimate would be noise.
-  if (done - start_ < 0.01 * total_ || seconds < 1) return INFINITY;
-  return seconds * (total_ - done) / (done - start_);
+  if (limit_ > 0) return std::max(0.0, limit_ - spent_ - seconds_since(limited_));
+  return extrapolate(seconds_since(started_), (done - start_) / total_, (total_ - done) / total_);
 }
 
 double Reporter::share_of(double done) const {
@@ -290,35 +289,43 @@ double Reporter::share_of(double done) const {
 }
 
 void Reporter::progress(const std::string& what, double done) {
+  show_progress(what, share_of(done), seconds_left(done));
+}
+
+void Reporter::closing(const std::string& what, double fraction) {
+  if (what != closing_) {
+    closing_ = what;
+    closing_started_ = Clock::now();
+  }
+  show_progress(what, share_of(done_), extrapolate(seconds_since(closing_started_), fraction, 1 - fraction));
+}
+
+void Reporter::show_progress(const std::string& what, double share, double left) {
   if (mode_ == Mode::kQuiet) return;
-  const auto now = std::chrono::steady_clock::now();
-  if (mode_ == Mode::kText && !terminal_) {  // a log: a word now and then in steps that take minutes
-    if (now - last_ < std::chrono::seconds(30)) return;
-    last_ = now;
-    const double left = seconds_left(done);
-    tell(fmt::format("{:>3.0f} %  {}{}\n", 100 * share_of(done), what,
+  const bool log = mode_ == Mode::kText && !terminal_;  // a word now and then in steps that take minutes
+  const auto now = Clock::now();
+  if (now - last_ < std::chrono::milliseconds(log ? 30000 : mode_ == Mode::kJson ? 500 : 100)) return;
+  last_ = now;
+  if (log) {
+    tell(fmt::format("{:>3.0f} %  {}{}\n", 100 * share, what,
                      std::isfinite(left) ? fmt::format(", about {} left", format_seconds(left)) : " …"));
     return;
   }
-  if (now - last_ < std::chrono::milliseconds(mode_ == Mode::kJson ? 500 : 100)) return;
-  last_ = now;
-  draw(what, done);
+  draw(what, share, left);
 }
 
-void Reporter::draw(const std::string& what, double done) {
-  const double left = seconds_left(done);
-  const double fraction = share_of(done);
+void Reporter::draw(const std::string& what, double share, double left) {
   if (mode_ == Mode::kJson) {
-    ordered_json j{{"event", "progress"}, {"step", what}, {"fraction", fraction}};
+    ordered_json j{{"event", "progress"}, {"step", what}, {"fraction", share}};
     if (std::isfinite(left)) j["seconds_left"] = std::round(left * 10) / 10;
     emit(j);
     return;
   }
   // A bar of our own: Debian 12 packages no progress-bar library for C++.
   const std::string tail =
-      fmt::format(" {:>3.0f} %  {} left", 100 * fraction, std::isfinite(left) ? format_seconds(left) : "–:––");
+      fmt::format(" {:>3.0f} %  {} left", 100 * share, std::isfinite(left) ? format_seconds(left) : "–:––");
   const int room = std::clamp(terminal_width() - 26 - 20, 5, 40);
-  const int filled = static_cast<int>(fraction * room);
+  const int filled = static_cast<int>(share * room);
   tell(fmt::format("\r\033[K{:<24.24} [{:=<{}}{:<{}}]{}", what, "", filled, "", room - filled, tail));
   std::fflush(stderr);
   bar_drawn_ = true;
@@ -341,9 +348,9 @@ void Reporter::linear(const LinearResult& r) {
 void Reporter::group_done(const std::string& group, double mean_error, double seconds, double done) {
   done_ = done;
   if (mode_ == Mode::kQuiet) return;
-  last_ = std::chrono::steady_clock::now();
-  if (mode_ == Mode::kJson || terminal_) draw(group, done);
+  last_ = Clock::now();
   const double left = seconds_left(done);
+  if (mode_ == Mode::kJson || terminal_) draw(group, share_of(done), left);
   if (mode_ == Mode::kText && !time_told_ && std::isfinite(left)) {
     time_told_ = true;
     note(fmt::format("{:<13} about {} left", "time", format_seconds(left)));
@@ -374,6 +381,7 @@ void Reporter::summary(const Plan& plan, const Summary& s) {
                    {"relative_error", mean},
                    {"seconds", s.seconds},
                    {"total_seconds", s.total_seconds}};
+    if (!s.stopped.empty()) j["stopped"] = s.stopped;
     for (const auto& name : part_order()) {
       if (!parts.contains(name)) continue;
       j["parts"][name] = {{"bytes", parts[name].bytes}, {"relative_error", geometric_mean(parts[name].errors)}};

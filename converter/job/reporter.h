@@ -1,13 +1,13 @@
 // What the user sees: plan, progress with the time left, a line per linear, summary; as text, as JSON lines, or not at
 // all.
 #pragma once
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "converter/job/allocate.h"
+#include "converter/job/clock.h"
 #include "converter/job/options.h"
 #include "converter/job/plan.h"
 #include "converter/job/tuning.h"
@@ -36,6 +36,7 @@ struct Summary {
   std::optional<Tuning> tuning;
   std::optional<Agreement> quality;  // of the file's content with the source, on held-out sequences
   std::optional<RuntimeCheck> runtime;
+  std::string stopped;  // by the user: where, and what the file holds; empty: finished
 };
 
 class Reporter {
@@ -57,6 +58,8 @@ class Reporter {
   // Work found finished while going on: it does not count for the time that is left.
   void advance(double done) { start_ += done - done_, done_ = done; }
   void progress(const std::string& what, double done);
+  // A step after the work that was counted, `fraction` of it finished: the time left is that of this step alone.
+  void closing(const std::string& what, double fraction);
   void linear(const LinearResult& result);
   void group_done(const std::string& group, double mean_error, double seconds, double done);
   void summary(const Plan& plan, const Summary& summary);
@@ -66,7 +69,8 @@ class Reporter {
  private:
   double seconds_left(double done) const;  // infinite: not known yet
   double share_of(double done) const;
-  void draw(const std::string& what, double done);
+  void show_progress(const std::string& what, double share, double seconds_left);  // now and then
+  void draw(const std::string& what, double share, double seconds_left);
   enum class Mode { kText, kJson, kQuiet };
   const Options& options_;
   Mode mode_;
@@ -74,7 +78,8 @@ class Reporter {
   bool bar_drawn_ = false;
   double total_ = 1, start_ = 0, done_ = 0;
   double limit_ = 0, spent_ = 0;  // seconds
-  std::chrono::steady_clock::time_point started_, last_, limited_;
+  Clock::time_point started_, last_, limited_, closing_started_;
+  std::string closing_;  // the step that has been running since closing_started_
   bool time_told_ = false;
 };
 

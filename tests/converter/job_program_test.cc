@@ -300,7 +300,7 @@ TEST_F(Program, KilledBetweenAnyTwoPartsItGoesOnToTheSameFile) {
   }
 }
 
-TEST_F(Program, CtrlCStopsAndTheSameCommandGoesOn) {
+TEST_F(Program, CtrlCGivesAFileOfWhatIsDoneAndTheSameCommandGoesOn) {
   test::TinyShape shape;
   shape.layers = 8;
   write_model(shape);
@@ -310,8 +310,12 @@ TEST_F(Program, CtrlCStopsAndTheSameCommandGoesOn) {
   options.kill_when = [&] { return parts("t.svq.work") >= 3; };
   const ProgramResult result = run(quick({"tiny.gguf", "-o", "t.svq"}), options);
   ASSERT_EQ(result.status, 130) << result.err;
-  EXPECT_NE(result.err.find("the same command goes on from t.svq.work"), std::string::npos) << result.err;
-  EXPECT_FALSE(fs::exists(path("t.svq")));
+  for (const char* words :
+       {"stopped after ", " of 57 linears", "in 16 bits", "the same command goes on from t.svq.work"})
+    EXPECT_NE(result.err.find(words), std::string::npos) << words << " in: " << result.err;
+  ASSERT_TRUE(fs::exists(path("t.svq")));
+  EXPECT_GT(fs::file_size(path("t.svq")), fs::file_size(path("whole.svq")));  // what is missing takes 16 bits
+  EXPECT_NE(read_text(path("t.svq.report.html")).find("<b>Stopped</b> after "), std::string::npos);
   const int done = parts("t.svq.work");
   EXPECT_GE(done, 3);
   EXPECT_LT(done, 8 * 4 + 2);
@@ -504,8 +508,30 @@ TEST_F(Program, CtrlCWhileCurvatureIsMeasuredLosesNothing) {
   options.kill_when = [&] { return fs::exists(path("t.svq.work/tokens.state")); };
   ASSERT_EQ(run(many("t.svq"), options).status, 130);
   EXPECT_TRUE(fs::exists(path("t.svq.work/outputs.state")));
+  EXPECT_FALSE(fs::exists(path("t.svq")));  // nothing is quantized yet
   ASSERT_EQ(run(many("t.svq")).status, 0);
   EXPECT_TRUE(read_text(path("whole.svq")) == read_text(path("t.svq")));
+}
+
+TEST_F(Program, CtrlCDuringTheCheckGivesTheWholeFile) {
+  write_model();
+  const std::vector<std::string> arguments{"tiny.gguf", "-o",
+                                           "t.svq",     "--effort",
+                                           "none",      "--threads",
+                                           "1",         "--calibration-sequences",
+                                           "4",         "--calibration-length",
+                                           "2000"};
+  ProgramOptions options;
+  options.signal = SIGINT;
+  options.kill_when = [&] { return fs::exists(path("t.svq.tmp")); };
+  const ProgramResult result = run(arguments, options);
+  ASSERT_EQ(result.status, 130) << result.err;
+  EXPECT_NE(result.err.find("stopped while the runtime ran the file"), std::string::npos) << result.err;
+  const std::string stopped = read_text(path("t.svq"));
+  const ProgramResult rest = run(arguments);
+  ASSERT_EQ(rest.status, 0) << rest.err;
+  EXPECT_TRUE(stopped == read_text(path("t.svq")));
+  EXPECT_FALSE(fs::exists(path("t.svq.work")));
 }
 
 TEST_F(Program, ATimeLimitChoosesTheNumberOfSteps) {

@@ -130,6 +130,27 @@ TEST_P(RuntimeAgrees, InEveryFormOfTheContainer) {
   }
 }
 
+// Linears done are packed, the others in 16 bits; later the same command overwrites the file with the whole one.
+TEST_P(RuntimeAgrees, WithAFileThatCtrlCAskedFor) {
+  test::ProgramOptions interrupt;
+  interrupt.signal = SIGINT;
+  interrupt.kill_when = [&] { return parts("t.svq.work") >= 3; };
+  const auto arguments = quick(
+      {"tiny.gguf", "-o", "t.svq", "--bits", "8", "--embedding-bits", "8", "--head-bits", "8", "--search", "20000"});
+  const auto stopped = run(arguments, interrupt);
+  ASSERT_EQ(stopped.status, 130) << stopped.err;
+  ASSERT_NE(stopped.err.find("in 16 bits"), std::string::npos) << stopped.err;
+  const auto size = std::filesystem::file_size(path("t.svq"));
+  const auto reference = float_reference();
+  const double difference = distance(evaluated(), reference);
+  EXPECT_LT(difference, 0.12);
+  EXPECT_GT(difference, 2e-3);  // more than that of 16 bits everywhere
+  const auto rest = run(arguments);
+  ASSERT_EQ(rest.status, 0) << rest.err;
+  EXPECT_LT(std::filesystem::file_size(path("t.svq")), size);
+  EXPECT_LT(distance(evaluated(), reference), 0.12);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, RuntimeAgrees,
                          ::testing::Values(FamilyCase{"llama", true}, FamilyCase{"mistral", false},
                                            FamilyCase{"qwen2", false}, FamilyCase{"qwen3", true}),
