@@ -156,20 +156,21 @@ class Conversion {
   // After run() was interrupted: its parts, and the linears without one in 16 bits, as they are trained so far. Nothing
   // if no linear of a block has been quantized, if codes are imported, or if the disk is too full. run() is over then.
   std::optional<Content> rest_in_floats() {
+    if (imports_codes(model_)) return std::nullopt;
     Content content{options_, {}, {}, {}, {}, {}};
     size_t packed = 0, there = 0;  // linears
     for (size_t i = 0; i < plan_.groups.size(); ++i) {
       for (const PlannedLinear& l : plan_.groups[i].linears) {
-        if (!l.packed() || plan_.groups[i].imported) continue;
+        if (!l.packed()) continue;
         ++packed;
-        if (i < parts_.size() && parts_[i]) {
+        if (parts_[i]) {
           there += plan_.groups[i].layer >= 0;
         } else {
           content.options.overrides.emplace_back(l.name, 16);
         }
       }
     }
-    if (there == 0 || imports_codes(model_)) return std::nullopt;
+    if (there == 0) return std::nullopt;
     const size_t missing = content.options.overrides.size() - options_.overrides.size();
     content.plan = make_plan(model_, content.options);
     try {
@@ -683,10 +684,9 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
   }
   fb::ModelT metadata = describe_model(model, plan, content.options, source_hash, calibration_hash, measures);
   assemble(metadata, pointers);
-  const auto stop = [&](const std::string& where) {
-    content.stopped = where;
+  const auto allow_overwriting = [&] {  // by the same command, once it goes on
     const char partial = 1;
-    work.save(kPartialState, std::as_bytes(std::span(&partial, 1)));  // the same command may overwrite the file
+    work.save(kPartialState, std::as_bytes(std::span(&partial, 1)));
   };
   const auto check = [&](const std::filesystem::path& file) {
     const auto begun = Clock::now();
@@ -713,10 +713,11 @@ void convert(const Model& model, const Options& asked, Reporter& reporter) {
       require_agreement(result, options.output);
       summary.runtime = result;
     } catch (const Interrupted&) {
-      stop("while the runtime ran the file, which is complete otherwise");
+      content.stopped = "while the runtime ran the file, which is complete otherwise";
+      allow_overwriting();
     }
   };
-  if (!content.stopped.empty()) stop(content.stopped);
+  if (!content.stopped.empty()) allow_overwriting();
   const bool checked = options.check && content.stopped.empty();  // who stops it wants the file soon
   summary.file_bytes = write_svq(options.output, metadata, content.files, pointers, {},
                                  checked ? std::function<void(const std::filesystem::path&)>(check) : nullptr);
