@@ -1,5 +1,7 @@
 #include "converter/job/sequences.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -53,6 +55,10 @@ std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count
   std::vector<int64_t> some;
   for (int64_t i = 0; i < used; ++i) some.push_back(sequences[static_cast<size_t>(i * n / used)]);
   return some;
+}
+
+at::Tensor select(const at::Tensor& tokens, std::vector<int64_t> sequences) {
+  return tokens.index_select(0, at::from_blob(sequences.data(), {static_cast<int64_t>(sequences.size())}, at::kLong));
 }
 
 SequencePlan plan_sequences(const Options& o, int64_t total) {

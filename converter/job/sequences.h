@@ -1,5 +1,7 @@
 // Which token sequences serve what: Hessians, training, and measuring on text that neither has seen.
 #pragma once
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -30,6 +32,9 @@ int64_t affordable_calibration(const Options& options, double work, double rate)
 
 // At most `count` of them, evenly spread.
 std::vector<int64_t> spread(const std::vector<int64_t>& sequences, int64_t count);
+
+// The given rows of tokens [S, T].
+at::Tensor select(const at::Tensor& tokens, std::vector<int64_t> sequences);
 
 inline constexpr int64_t kSequencesPerStep = 2;
 
