@@ -47,7 +47,7 @@ struct Plan {
   uint64_t file_bytes = 0;     // exact
   uint64_t work_bytes = 0;     // most that the work directory holds
   uint64_t memory_bytes = 0;   // estimate of the peak
-  bool at_most = false;        // widths are chosen later, by a budget: sizes are upper bounds
+  bool at_most = false;        // widths are chosen later, by a budget: it bounds what it is for
 };
 
 // Linears whose outputs' curvature is measured where that is asked for: above this many rows the matrices would be

@@ -179,7 +179,6 @@ Student Progressive::make_student(int first, const std::vector<std::unique_ptr<f
 
 void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>& parts, const at::Tensor& tokens,
                         const SequencePlan& sequences, double& done) {
-  const auto started = Clock::now();
   // Of the first stage; a run that resumes right there has not seen a block, and goes by what their codes took.
   double per_block = seconds_since(*begun_) / std::max(1, first - begun_with_);
   if (first <= begun_with_) {
@@ -192,6 +191,7 @@ void Progressive::train(int first, const std::vector<std::unique_ptr<fb::PartT>>
     teacher_ = make_teacher(model_, pass_, tokens, work_, reporter_, done, teacher_cost());
     done += teacher_cost();
   }
+  const auto started = Clock::now();
   Student student = make_student(first, parts);  // trains values_ in place
   const uint64_t at_once = progressive_at_once(plan_), gradients = at_once * values_.nbytes();
   Distillation distillation(student, teacher_, activation_budget(gradients) / at_once, at_once > 1);

@@ -208,8 +208,11 @@ void Reporter::plan(const Model& model, const Plan& plan, const Options& options
   }
   show("\n");
   if (plan.at_most) line("widths", "these at least; more where the model loses most, chosen before quantization");
-  line("output", fmt::format("{}: {}{} ({} bytes), {:.3f} bits per weight in the blocks", options.output.string(),
-                             plan.at_most ? "at most " : "", format_bytes(plan.file_bytes), plan.file_bytes,
+  // A budget of bits bounds the blocks alone: differing widths add maps and metadata to the file.
+  const bool bounds_blocks = plan.at_most && options.size_budget == 0;
+  const char* bound = !plan.at_most ? "" : bounds_blocks ? "about " : "at most ";
+  line("output", fmt::format("{}: {}{} ({} bytes), {}{:.3f} bits per weight in the blocks", options.output.string(),
+                             bound, format_bytes(plan.file_bytes), plan.file_bytes, bounds_blocks ? "at most " : "",
                              8.0 * static_cast<double>(plan.block_bytes) /
                                  static_cast<double>(std::max<uint64_t>(1, plan.block_weights))));
   line("memory", fmt::format("about {}{}", format_bytes(plan.memory_bytes),
