@@ -1,7 +1,6 @@
 #include "converter/job/convert.h"
 
 #include <ATen/ops/empty.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>

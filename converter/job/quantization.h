@@ -36,7 +36,7 @@ struct Content {
   std::string stopped;  // by the user: where, and what the file holds; empty: finished
 };
 
-constexpr const char* kRestPrefix = "rest.";  // of the parts in 16 bits of a file that Ctrl-C asked for
+inline constexpr const char* kRestPrefix = "rest.";  // of the parts in 16 bits of a file that Ctrl-C asked for
 
 class Quantization {
  public:
